@@ -1,0 +1,3 @@
+module github.com/sessioncb/openssl
+
+go 1.26

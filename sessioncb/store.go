@@ -1,0 +1,41 @@
+package sessioncb
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+// Key names a session in a Store. ID has 1 to 32 bytes, any bytes; the
+// adapter forms the wire key from it (prefix, hex, base64). Whoever knows the
+// id can offer the session, but not use it.
+type Key struct{ ID []byte }
+
+// Hex returns the id in lower-case hexadecimal, the form of most stores that
+// cannot take binary keys.
+func (k Key) Hex() string { return hex.EncodeToString(k.ID) }
+
+// ErrNotFound is what Get and Claim of a Store report for a key that is not
+// there or has expired.
+var ErrNotFound = errors.New("sessioncb: session not found")
+
+// Store keeps bytes by key with a lifetime. A Store is used concurrently, and
+// may be slow or broken: the Cache in front of it bounds what that costs.
+// Package storetest checks an implementation.
+type Store interface {
+	// Get returns the value put last, or ErrNotFound. The caller owns the value.
+	Get(ctx context.Context, key Key) (value []byte, err error)
+	// Put stores value for ttl, replacing what was there. The store must not
+	// keep value after the call. A ttl of zero or less stores nothing and
+	// removes what was there.
+	Put(ctx context.Context, key Key, value []byte, ttl time.Duration) error
+	// Delete removes the value; that none is there is no error.
+	Delete(ctx context.Context, key Key) error
+}
+
+// Claimer is a Store that can give a value to exactly one of many callers in
+// the whole fleet: get and delete in one atomic step.
+type Claimer interface {
+	Claim(ctx context.Context, key Key) (value []byte, err error)
+}
