@@ -1,0 +1,128 @@
+/* The three session callbacks of one context, counted. */
+#include "harness.h"
+#include "parts.h"
+
+static int ctx_index;
+static int ssl_index;
+
+/*
+ * SSL_set_SSL_CTX changes what SSL_get_SSL_CTX answers, so an SSL remembers
+ * the recorder of the context that it was made with.
+ */
+static void remember_recorder(void *parent, void *ptr, CRYPTO_EX_DATA *ad,
+                              int idx, long argl, void *argp)
+{
+    SSL_CTX *birth = SSL_get_SSL_CTX(parent);
+
+    SSL_set_ex_data(parent, idx, SSL_CTX_get_ex_data(birth, ctx_index));
+}
+
+void recorder_start(void)
+{
+    ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    ssl_index = SSL_get_ex_new_index(0, NULL, remember_recorder, NULL, NULL);
+}
+
+recorder *recorder_of(SSL *ssl)
+{
+    return SSL_get_ex_data(ssl, ssl_index);
+}
+
+static int on_new(SSL *ssl, SSL_SESSION *s)
+{
+    recorder *rec = recorder_of(ssl);
+
+    if (rec->new_calls < RECORDER_MAX)
+        rec->new_ids[rec->new_calls] = id_of(s);
+    rec->new_calls++;
+    if (rec->store != NULL)
+        store_put(rec->store, s);
+    if (rec->on_new != NULL)
+        rec->on_new(rec, ssl, s);
+    if (!rec->keep || rec->kept_count == RECORDER_MAX)
+        return 0;
+    rec->kept[rec->kept_count++] = s;
+    return 1;
+}
+
+static SSL_SESSION *answer(recorder *rec, SSL *ssl)
+{
+    if (rec->on_get != NULL)
+        return rec->on_get(rec, ssl, rec->get_id);
+    if (rec->store != NULL)
+        return store_get(rec->store, rec->get_id.bytes, rec->get_id.len);
+    return NULL;
+}
+
+static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int len,
+                           int *copy)
+{
+    recorder *rec = recorder_of(ssl);
+    SSL_SESSION *s;
+
+    rec->get_calls++;
+    rec->copy_on_entry = *copy;
+    rec->get_id = id_from(id, (size_t)len);
+    if (rec->copy != COPY_UNWRITTEN)
+        *copy = rec->copy;
+    s = answer(rec, ssl);
+    if (s != NULL && rec->alter != NULL)
+        rec->alter(rec, s);
+    rec->got = s;
+    rec->got_birth = s == NULL ? 0 : session_birth(s);
+    return s;
+}
+
+static void on_remove(SSL_CTX *ctx, SSL_SESSION *s)
+{
+    recorder *rec = SSL_CTX_get_ex_data(ctx, ctx_index);
+
+    rec->remove_calls++;
+    rec->removed_from = ctx;
+    rec->removed_id = id_of(s);
+    rec->removed_birth = session_birth(s);
+    rec->removed_resumable = SSL_SESSION_is_resumable(s);
+    rec->removed_thread = thread_id();
+    if (rec->on_remove != NULL)
+        rec->on_remove(rec, ctx, s);
+}
+
+void record(recorder *rec, report *r, SSL_CTX *ctx, int which)
+{
+    memset(rec, 0, sizeof(*rec));
+    rec->report = r;
+    rec->ctx = ctx;
+    SSL_CTX_set_ex_data(ctx, ctx_index, rec);
+    if (which & RECORD_NEW)
+        SSL_CTX_sess_set_new_cb(ctx, on_new);
+    if (which & RECORD_GET)
+        SSL_CTX_sess_set_get_cb(ctx, on_get);
+    if (which & RECORD_REMOVE)
+        SSL_CTX_sess_set_remove_cb(ctx, on_remove);
+}
+
+void recorder_clear(recorder *rec)
+{
+    rec->new_calls = 0;
+    memset(rec->new_ids, 0, sizeof(rec->new_ids));
+    rec->get_calls = 0;
+    rec->copy_on_entry = -99;
+    rec->get_id = id_from(NULL, 0);
+    rec->got_birth = 0;
+    rec->got = NULL;
+    rec->remove_calls = 0;
+    rec->removed_from = NULL;
+    rec->removed_id = id_from(NULL, 0);
+    rec->removed_birth = 0;
+    rec->removed_resumable = -1;
+    rec->removed_thread = 0;
+}
+
+void recorder_release(recorder *rec)
+{
+    int i;
+
+    for (i = 0; i < rec->kept_count; i++)
+        give_back(rec->kept[i]);
+    rec->kept_count = 0;
+}

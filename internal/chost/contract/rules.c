@@ -1,0 +1,116 @@
+/*
+ * The table of rules, and the run of one of them. A section file ends with its
+ * rules and its children, each ended by a NULL name; they are named here.
+ */
+#include "harness.h"
+#include "parts.h"
+
+#include <pthread.h>
+
+extern const rule new_rules[], get_rules[], remove_rules[], reason_rules[],
+    ctx_rules[];
+extern const child_scenario get_children[], remove_children[], ctx_children[];
+
+static const rule *const rule_sections[] = {
+    new_rules,
+    get_rules,
+    remove_rules,
+    reason_rules,
+    ctx_rules,
+    NULL,
+};
+
+static const child_scenario *const child_sections[] = {
+    get_children,
+    remove_children,
+    ctx_children,
+    NULL,
+};
+
+const rule *rule_at(int index)
+{
+    const rule *const *section;
+    const rule *x;
+
+    for (section = rule_sections; *section != NULL; section++)
+        for (x = *section; x->name != NULL; x++)
+            if (index-- == 0)
+                return x;
+    return NULL;
+}
+
+const child_scenario *find_child_scenario(const char *name)
+{
+    const child_scenario *const *section;
+    const child_scenario *x;
+
+    for (section = child_sections; *section != NULL; section++)
+        for (x = *section; x->name != NULL; x++)
+            if (strcmp(x->name, name) == 0)
+                return x;
+    return NULL;
+}
+
+static const rule *find_rule(const char *name)
+{
+    const rule *x;
+    int i;
+
+    for (i = 0; (x = rule_at(i)) != NULL; i++)
+        if (strcmp(x->name, name) == 0)
+            return x;
+    return NULL;
+}
+
+/* What every rule owes: nothing of it alive, nothing destroyed twice. */
+static void check_balance(report *r)
+{
+    check(r, objects_alive(r, OBJECT_SESSION) == 0,
+          "balance: %d SSL_SESSION alive after the rule",
+          objects_alive(r, OBJECT_SESSION));
+    check(r, objects_alive(r, OBJECT_SSL) == 0,
+          "balance: %d SSL alive after the rule",
+          objects_alive(r, OBJECT_SSL));
+    check(r, objects_alive(r, OBJECT_CTX) == 0,
+          "balance: %d SSL_CTX alive after the rule",
+          objects_alive(r, OBJECT_CTX));
+    check(r, objects_destroyed_twice(r) == 0,
+          "balance: %d objects destroyed twice", objects_destroyed_twice(r));
+}
+
+report *rule_run(const char *name)
+{
+    const rule *x = find_rule(name);
+    report *r;
+
+    if (x == NULL)
+        return NULL;
+    r = report_new();
+    objects_bind(r);
+    ERR_clear_error();
+    x->run(r);
+    join_lock_probes(r);
+    check_balance(r);
+    objects_bind(NULL);
+    ERR_clear_error();
+    return r;
+}
+
+static void start_once(void)
+{
+    objects_start();
+    recorder_start();
+    certificates_start();
+}
+
+void harness_start(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, start_once);
+}
+
+void harness_stop(void)
+{
+    certificates_stop();
+}
