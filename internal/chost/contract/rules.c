@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 extern const rule new_rules[], get_rules[], remove_rules[], reason_rules[],
-    ctx_rules[];
+    ctx_rules[], suspend_rules[], hello_rules[];
 extern const child_scenario get_children[], remove_children[], ctx_children[];
 
 static const rule *const rule_sections[] = {
@@ -17,6 +17,8 @@ static const rule *const rule_sections[] = {
     remove_rules,
     reason_rules,
     ctx_rules,
+    suspend_rules,
+    hello_rules,
     NULL,
 };
 
