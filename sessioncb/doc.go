@@ -1,0 +1,51 @@
+// Package sessioncb holds the session callbacks of OpenSSL 3 as Go sees them,
+// and a Cache that keeps sessions in a Store outside the process, so that a
+// client that met one server resumes on any other, and after a restart.
+//
+// The package is pure Go and knows no C: whoever writes a Store or a handler
+// builds and tests it with CGO_ENABLED=0. Package ssl joins it to libssl.
+//
+// # A cache in three lines
+//
+//	keys, err := sessioncb.LoadKeyFile("/etc/myserver/session.keys")
+//	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: keys})
+//	config := ssl.Config{SessionCache: cache} // and the certificate
+//
+// The store is one of the packages beside this one (memstore, boltstore) or
+// any other Store; package storetest says whether a Store is a good one.
+//
+// # What the Cache does
+//
+// It encodes each new session, seals it, and has it stored before the client
+// can use it. It looks a session up when a client offers its id. It deletes a
+// session when OpenSSL holds it for dead and the reason is a good one
+// (RemovalSet).
+//
+// Availability fails open: a store that is slow, full, broken or panics costs
+// a full handshake, never a connection. A lookup takes LookupTimeout at most,
+// a write PutTimeout, even in a store that ignores its context, and a store
+// that hangs ties up MaxCalls goroutines at most. Identity fails closed: a
+// session is given to OpenSSL only if it was sealed with a key of the ring,
+// for the id that was asked for, under the session id context of the
+// connection, and is not over. All else is a miss, counted in Stats under its
+// own name.
+//
+// # Keys
+//
+// A stored session is as good as a client's password: whoever reads it can
+// resume it, and read recorded connections of TLS 1.2; whoever can write one
+// can be any client. So the Cache seals sessions with AES-256-GCM, and asks
+// for a KeyRing. A fleet shares the ring as a key file (WriteKeyFile,
+// LoadKeyFile); a process with its store in memory uses ProcessKey. Keys
+// change on a live ring (KeyRing.Rotate). A store that C servers write too
+// needs InsecurePlaintext.
+//
+// Each value has a key of its own, derived from the ring's and 32 random
+// bytes, so there is no number of sessions after which keys must change.
+//
+// # Handlers of your own
+//
+// Callbacks takes the three handlers one by one, for a policy that the Cache
+// does not have. The rules of ownership stand with NewHandler, GetHandler and
+// RemoveHandler; none of them needs a C reference to be counted by hand.
+package sessioncb
