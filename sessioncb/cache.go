@@ -108,9 +108,9 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 		now:           time.Now,
 		lookups:       gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
 		writes:        gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
-		lookupHealth:  health{what: "session store lookups"},
-		writeHealth:   health{what: "session store writes"},
-		values:        health{what: "values in the session store"},
+		lookupHealth:  health{bad: "session store lookups fail", good: "session store lookups work again"},
+		writeHealth:   health{bad: "session store writes fail", good: "session store writes work again"},
+		values:        health{bad: "values in the session store are bad", good: "values in the session store are good again"},
 	}
 	if c.codec == nil {
 		c.codec = sealer{o.Keys}
@@ -256,7 +256,7 @@ func (c *Cache) put(ctx context.Context, conn Conn, s Session) outcome {
 	}
 	value, result, err := c.encode(key, s, expires)
 	if err != nil {
-		c.values.failed(c.log(), c.now(), err)
+		c.writeHealth.failed(c.log(), c.now(), err)
 	}
 	if result != hit {
 		return result

@@ -14,12 +14,12 @@ const quiet = 10 * time.Second
 // health logs when a thing starts to fail and when it works again, never the
 // single failure: those are counted.
 type health struct {
-	what    string      // "session store lookups"
-	failing atomic.Bool // read without the lock by the many successes
-	mu      sync.Mutex  // guards what follows, and changes of failing
-	last    time.Time   // of the last failure
-	since   time.Time   // of the first
-	count   uint64      // of failures since then
+	bad, good string      // "session store lookups fail", "... work again"
+	failing   atomic.Bool // read without the lock by the many successes
+	mu        sync.Mutex  // guards what follows, and changes of failing
+	last      time.Time   // of the last failure
+	since     time.Time   // of the first
+	count     uint64      // of failures since then
 }
 
 func (h *health) failed(log *slog.Logger, now time.Time, err error) {
@@ -33,7 +33,7 @@ func (h *health) failed(log *slog.Logger, now time.Time, err error) {
 	h.count++
 	h.mu.Unlock()
 	if first {
-		log.Warn("sessioncb: "+h.what+" fail", "error", err)
+		log.Warn("sessioncb: "+h.bad, "error", err)
 	}
 }
 
@@ -49,6 +49,6 @@ func (h *health) worked(log *slog.Logger, now time.Time) {
 	count, since := h.count, h.since
 	h.mu.Unlock()
 	if recovered {
-		log.Info("sessioncb: "+h.what+" work again", "failures", count, "since", since)
+		log.Info("sessioncb: "+h.good, "failures", count, "since", since)
 	}
 }

@@ -322,4 +322,3 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
-

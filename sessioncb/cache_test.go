@@ -1,0 +1,590 @@
+package sessioncb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// cacheTime is the clock of the caches under test, until a test moves it.
+var cacheTime = time.Unix(1_750_000_000, 500_000_000)
+
+func newTestCache(t testing.TB, store Store, o CacheOptions) *Cache {
+	t.Helper()
+	if o.Keys == nil && o.Codec == nil {
+		o.Keys = mustRing(t, testKey(1))
+	}
+	if o.LookupTimeout == 0 {
+		o.LookupTimeout = time.Minute // only what a test is about ends a call
+	}
+	if o.PutTimeout == 0 {
+		o.PutTimeout = time.Minute
+	}
+	c, err := NewCache(store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.now = func() time.Time { return cacheTime }
+	return c
+}
+
+func testSession() *fakeSession {
+	return &fakeSession{
+		id:        []byte("\x00 id \xff"),
+		idContext: []byte("host A"),
+		der:       []byte("0\x20 session with its secrets"),
+		time:      cacheTime.Add(-time.Minute).Truncate(time.Second),
+		timeout:   time.Hour,
+	}
+}
+
+var server = &fakeConn{idContext: []byte("host A")}
+
+type ptrStore struct{ Store }
+
+type ptrCodec struct{ Codec }
+
+func TestNewCacheRefuses(t *testing.T) {
+	ring := mustRing(t, testKey(1))
+	store := newFakeStore()
+	for _, test := range []struct {
+		name  string
+		store Store
+		o     CacheOptions
+		want  string
+	}{
+		{"nil store", nil, CacheOptions{Keys: ring}, "store is nil"},
+		{"typed nil store", (*ptrStore)(nil), CacheOptions{Keys: ring}, "store is nil"},
+		{"no keys", store, CacheOptions{}, "no Keys"},
+		{"zero ring", store, CacheOptions{Keys: new(KeyRing)}, "key ring is empty"},
+		{"keys and codec", store, CacheOptions{Keys: ring, Codec: InsecurePlaintext()}, "both"},
+		{"typed nil codec", store, CacheOptions{Codec: (*ptrCodec)(nil)}, "Codec is a nil"},
+		{"lookup timeout", store, CacheOptions{Keys: ring, LookupTimeout: -1}, "LookupTimeout is negative"},
+		{"put timeout", store, CacheOptions{Keys: ring, PutTimeout: -1}, "PutTimeout is negative"},
+		{"max value small", store, CacheOptions{Keys: ring, MaxValue: 100}, "MaxValue is 100"},
+		{"max value large", store, CacheOptions{Keys: ring, MaxValue: 1 << 30}, "MaxValue is"},
+		{"max value negative", store, CacheOptions{Keys: ring, MaxValue: -1}, "MaxValue is -1"},
+		{"max calls", store, CacheOptions{Keys: ring, MaxCalls: -1}, "MaxCalls is negative"},
+	} {
+		c, err := NewCache(test.store, test.o)
+		if c != nil || err == nil || !strings.HasPrefix(err.Error(), "sessioncb: new cache: ") || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, %v; want an error with %q", test.name, c, err, test.want)
+		}
+	}
+}
+
+func TestNewCacheDefaults(t *testing.T) {
+	c, err := NewCache(newFakeStore(), CacheOptions{Keys: ProcessKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.lookupTimeout != 50*time.Millisecond || c.putTimeout != time.Second || c.maxValue != 16<<10 ||
+		c.lookups.limit != 1024 || c.writes.limit != 1024 || c.removeOn != DefaultRemovals() {
+		t.Errorf("defaults: %+v", c)
+	}
+	if cb := c.Callbacks(); cb.New != c || cb.Get != c || cb.Remove != c {
+		t.Error("Callbacks is not the cache three times")
+	}
+}
+
+func TestStoredSessionIsFound(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		o     CacheOptions
+		plain bool
+	}{
+		{"sealed", CacheOptions{}, false},
+		{"plain", CacheOptions{Codec: InsecurePlaintext()}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := newFakeStore()
+			c := newTestCache(t, store, test.o)
+			s := testSession()
+			if c.NewSession(t.Context(), server, s) {
+				t.Error("NewSession keeps the session")
+			}
+			value := store.values[string(s.id)]
+			if got := bytes.Equal(value, s.der); got != test.plain {
+				t.Errorf("the stored value is plain: %v", got)
+			}
+			// 59 minutes of the hour are left, less the half second of the clock.
+			if got, want := store.ttls[string(s.id)], 59*time.Minute-500*time.Millisecond; got != want {
+				t.Errorf("ttl %v, want %v", got, want)
+			}
+			if !bytes.Equal(s.marshaled, make([]byte, len(s.der))) {
+				t.Error("the DER was not cleared")
+			}
+			a, err := c.GetSession(t.Context(), server, s.id)
+			if err != nil || !bytes.Equal(a.Encoded(), s.der) || a.Session() != nil {
+				t.Errorf("got %q, %v", a.Encoded(), err)
+			}
+			// OpenSSL judges where only it knows the id context.
+			if a, err := c.GetSession(t.Context(), &fakeConn{}, s.id); err != nil || a.Encoded() == nil {
+				t.Errorf("for a view: %q, %v", a.Encoded(), err)
+			}
+			checkStats(t, c, Stats{Lookups: LookupStats{Hit: 2}, Puts: PutStats{Stored: 1}})
+		})
+	}
+}
+
+func checkStats(t *testing.T, c *Cache, want Stats) {
+	t.Helper()
+	if want.Removals == nil {
+		want.Removals = map[Reason]RemovalStats{}
+	}
+	if diff := cmp.Diff(want, c.Stats()); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+}
+
+// TestLookupOutcomes has a row for each way in which a lookup can end.
+func TestLookupOutcomes(t *testing.T) {
+	s := testSession()
+	sealed := func(key byte, id []byte, change func(*Record)) []byte {
+		r := Record{DER: bytes.Clone(s.der), IDContext: s.idContext, Expires: cacheTime.Add(time.Hour)}
+		if change != nil {
+			change(&r)
+		}
+		return mustSeal(t, testKey(key), id, r)
+	}
+	fail := func(err error) func(context.Context, string) error {
+		return func(context.Context, string) error { return err }
+	}
+	for _, test := range []struct {
+		name   string
+		value  []byte
+		before func(context.Context, string) error
+		conn   *fakeConn
+		o      CacheOptions
+		want   LookupStats
+		err    error // errors.Is; nil for a plain miss
+	}{
+		{name: "hit", value: sealed(1, s.id, nil), want: LookupStats{Hit: 1}},
+		{name: "absent", want: LookupStats{Miss: 1}},
+		{name: "absent, wrapped", before: fail(fmt.Errorf("redis: %w", ErrNotFound)), want: LookupStats{Miss: 1}},
+		{name: "expired this second", value: sealed(1, s.id, func(r *Record) { r.Expires = cacheTime.Truncate(time.Second) }), want: LookupStats{Expired: 1}},
+		{name: "expires next second", value: sealed(1, s.id, func(r *Record) { r.Expires = cacheTime.Truncate(time.Second).Add(time.Second) }), want: LookupStats{Hit: 1}},
+		{name: "other context", value: sealed(1, s.id, nil), conn: &fakeConn{idContext: []byte("host B")}, want: LookupStats{OtherContext: 1}},
+		{name: "longer context", value: sealed(1, s.id, nil), conn: &fakeConn{idContext: []byte("host A+")}, want: LookupStats{OtherContext: 1}},
+		{name: "empty context", value: sealed(1, s.id, func(r *Record) { r.IDContext = nil }), want: LookupStats{OtherContext: 1}},
+		{name: "other key", value: sealed(2, s.id, nil), want: LookupStats{OtherKey: 1}, err: ErrOtherKey},
+		{name: "other id", value: sealed(1, []byte("other"), nil), want: LookupStats{OtherID: 1}, err: ErrOtherID},
+		{name: "garbage", value: []byte("garbage"), want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "empty value", value: []byte{}, want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "plain DER in a sealed store", value: s.der, want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "sealed value in a plain store", value: sealed(1, s.id, nil), o: CacheOptions{Codec: InsecurePlaintext()}, want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "as large as allowed", value: sealed(1, s.id, func(r *Record) { r.DER = make([]byte, 1024-offCtx-len(s.idContext)-tagSize) }), o: CacheOptions{MaxValue: 1024}, want: LookupStats{Hit: 1}},
+		{name: "larger", value: sealed(1, s.id, func(r *Record) { r.DER = make([]byte, 1025-offCtx-len(s.idContext)-tagSize) }), o: CacheOptions{MaxValue: 1024}, want: LookupStats{TooLarge: 1}, err: errAny},
+		{name: "store error", before: fail(errBroken), want: LookupStats{Error: 1}, err: errBroken},
+		{name: "store timeout", before: fail(context.DeadlineExceeded), want: LookupStats{Timeout: 1}, err: context.DeadlineExceeded},
+		{name: "store panics", before: func(context.Context, string) error { panic("oops") }, want: LookupStats{Error: 1}, err: errPanic},
+		{name: "store calls Goexit", before: func(context.Context, string) error { runtime.Goexit(); return nil }, want: LookupStats{Error: 1}, err: errPanic},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := newFakeStore()
+			if test.value != nil {
+				store.values[string(s.id)] = test.value
+			}
+			store.before = test.before
+			c := newTestCache(t, store, test.o)
+			conn := test.conn
+			if conn == nil {
+				conn = server
+			}
+			a, err := c.GetSession(t.Context(), conn, bytes.Clone(s.id))
+			if got, want := a.Encoded() != nil, test.want.Hit == 1; got != want {
+				t.Errorf("hit: %v, want %v", got, want)
+			}
+			checkError(t, err, test.err)
+			checkStats(t, c, Stats{Lookups: test.want})
+			if store.count("Get") != 1 {
+				t.Errorf("the store was asked %d times", store.count("Get"))
+			}
+		})
+	}
+}
+
+var (
+	errBroken = errors.New("broken pipe")
+	errAny    = errors.New("any error")
+	errPanic  = errors.New("a StorePanicError")
+)
+
+func checkError(t *testing.T, got, want error) {
+	t.Helper()
+	var panicked *StorePanicError
+	switch {
+	case want == nil && got != nil:
+		t.Errorf("error %v, want none", got)
+	case want == nil:
+	case got == nil:
+		t.Errorf("no error, want %v", want)
+	case want == errAny:
+	case want == errPanic:
+		if !errors.As(got, &panicked) || len(panicked.Stack) == 0 || panicked.Error() == "" {
+			t.Errorf("error %v, want a StorePanicError with a stack", got)
+		}
+	case !errors.Is(got, want):
+		t.Errorf("error %v, want %v", got, want)
+	}
+	if got != nil && strings.Contains(got.Error(), "secret") {
+		t.Errorf("the error shows the session: %v", got)
+	}
+}
+
+func TestBadIDsReachNoStore(t *testing.T) {
+	store := newFakeStore()
+	c := newTestCache(t, store, CacheOptions{})
+	for _, id := range [][]byte{nil, {}, make([]byte, 33)} {
+		if a, err := c.GetSession(t.Context(), server, id); err == nil || a.Encoded() != nil {
+			t.Errorf("id of %d bytes: %v, %v", len(id), a, err)
+		}
+	}
+	if store.count("Get") != 0 {
+		t.Error("the store was asked")
+	}
+	checkStats(t, c, Stats{Lookups: LookupStats{Error: 3}})
+}
+
+// TestPutOutcomes has a row for each way in which storing can end. None keeps
+// the session.
+func TestPutOutcomes(t *testing.T) {
+	fail := func(err error) func(context.Context, string) error {
+		return func(context.Context, string) error { return err }
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*fakeSession)
+		before func(context.Context, string) error
+		conn   *fakeConn
+		o      CacheOptions
+		want   PutStats
+		asked  int
+	}{
+		{name: "stored", want: PutStats{Stored: 1}, asked: 1},
+		{name: "no id", change: func(s *fakeSession) { s.id = nil }, want: PutStats{Skipped: 1}},
+		{name: "lifetime just over", change: func(s *fakeSession) { s.time = cacheTime.Add(-time.Hour) }, want: PutStats{Skipped: 1}},
+		{name: "no lifetime", change: func(s *fakeSession) { s.time, s.timeout = cacheTime, 0 }, want: PutStats{Skipped: 1}},
+		{name: "negative lifetime", change: func(s *fakeSession) { s.timeout = -time.Hour }, want: PutStats{Skipped: 1}},
+		{name: "client", conn: &fakeConn{client: true}, want: PutStats{Skipped: 1}},
+		{name: "removed", change: func(s *fakeSession) { s.err = ErrRemoved }, want: PutStats{Skipped: 1}},
+		{name: "not encodable", change: func(s *fakeSession) { s.err = errBroken }, want: PutStats{Error: 1}},
+		{name: "empty encoding", change: func(s *fakeSession) { s.der = nil }, want: PutStats{Error: 1}},
+		{name: "id too long", change: func(s *fakeSession) { s.id = make([]byte, 33) }, want: PutStats{Error: 1}},
+		{name: "too large", change: func(s *fakeSession) { s.der = make([]byte, 1024) }, o: CacheOptions{MaxValue: 1024}, want: PutStats{TooLarge: 1}},
+		{name: "too large, plain", change: func(s *fakeSession) { s.der = make([]byte, 1025) }, o: CacheOptions{MaxValue: 1024, Codec: InsecurePlaintext()}, want: PutStats{TooLarge: 1}},
+		{name: "store error", before: fail(errBroken), want: PutStats{Error: 1}, asked: 1},
+		{name: "not found is an error of a put", before: fail(ErrNotFound), want: PutStats{Error: 1}, asked: 1},
+		{name: "store timeout", before: fail(context.DeadlineExceeded), want: PutStats{Timeout: 1}, asked: 1},
+		{name: "store panics", before: func(context.Context, string) error { panic("oops") }, want: PutStats{Error: 1}, asked: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := newFakeStore()
+			store.before = test.before
+			c := newTestCache(t, store, test.o)
+			s, conn := testSession(), server
+			if test.change != nil {
+				test.change(s)
+			}
+			if test.conn != nil {
+				conn = test.conn
+			}
+			if c.NewSession(t.Context(), conn, s) {
+				t.Error("NewSession keeps the session")
+			}
+			checkStats(t, c, Stats{Puts: test.want})
+			if store.count("Put") != test.asked {
+				t.Errorf("the store was asked %d times, want %d", store.count("Put"), test.asked)
+			}
+			if stored := len(store.values) == 1; stored != (test.want.Stored == 1) {
+				t.Errorf("stored: %v", stored)
+			}
+		})
+	}
+}
+
+// TestRemovals has a row for each reason and state, with what the default
+// set does; and asks the Cache, not the set alone.
+func TestRemovals(t *testing.T) {
+	for _, test := range []struct {
+		reason  Reason
+		done    bool
+		deletes bool
+	}{
+		{Unknown, false, false},
+		{Unknown, true, false},
+		{Explicit, false, true},
+		{Explicit, true, true},
+		{Expired, false, false},
+		{Expired, true, false},
+		{Evicted, false, false},
+		{Evicted, true, false},
+		{Flushed, false, false},
+		{Flushed, true, false},
+		{ContextFreed, false, false},
+		{ContextFreed, true, false},
+		{Faulty, false, false},
+		{Faulty, true, true},
+		{UncleanClose, false, false},
+		{UncleanClose, true, false},
+		{SingleUse, false, true},
+		{SingleUse, true, true},
+		{Used, false, false},
+		{Used, true, false},
+		{Reason(-1), true, false},
+		{Reason(99), false, false},
+	} {
+		t.Run(fmt.Sprintf("%v/%d/%v", test.reason, test.reason, test.done), func(t *testing.T) {
+			remove := func(on RemovalSet) (gone bool, n RemovalStats) {
+				store := newFakeStore()
+				c := newTestCache(t, store, CacheOptions{RemoveOn: on})
+				s := testSession()
+				c.NewSession(t.Context(), server, s)
+				if len(store.values) != 1 {
+					t.Fatal("not stored")
+				}
+				c.RemoveSession(t.Context(), s, Removal{Reason: test.reason, HandshakeDone: test.done})
+				reason := test.reason
+				if reason.String() == "unknown" {
+					reason = Unknown
+				}
+				stats := c.Stats()
+				if len(stats.Removals) != 1 {
+					t.Errorf("removals counted: %v", stats.Removals)
+				}
+				return len(store.values) == 0, stats.Removals[reason]
+			}
+			check := func(name string, on RemovalSet, want bool) {
+				t.Helper()
+				wantStats := RemovalStats{Kept: 1}
+				if want {
+					wantStats = RemovalStats{Deleted: 1}
+				}
+				gone, n := remove(on)
+				if gone != want || n != wantStats {
+					t.Errorf("%s: deleted %v (%+v), want %v", name, gone, n, want)
+				}
+			}
+			valid := test.reason >= 0 && int(test.reason) < len(reasons)
+			check("zero", RemovalSet{}, test.deletes)
+			check("default", DefaultRemovals(), test.deletes)
+			check("none", NoRemovals(), false)
+			check("only this", NoRemovals().With(test.reason), valid)
+			check("only this when done", NoRemovals().WithDone(test.reason), valid && test.done)
+			check("default without this", DefaultRemovals().Without(test.reason), false)
+		})
+	}
+	if n := len(reasons); n != 10 {
+		t.Errorf("%d reasons: the table above has rows for 10", n)
+	}
+}
+
+func TestRemovalSetString(t *testing.T) {
+	for _, test := range []struct {
+		set  RemovalSet
+		want string
+	}{
+		{DefaultRemovals(), "explicit, faulty (handshake done), single use"},
+		{NoRemovals(), "none"},
+		{NoRemovals().With(Used, Unknown), "unknown, used"},
+	} {
+		if got := test.set.String(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+func TestFailedRemovalIsCounted(t *testing.T) {
+	store := newFakeStore()
+	c := newTestCache(t, store, CacheOptions{})
+	for _, err := range []error{errBroken, ErrNotFound, context.DeadlineExceeded} {
+		store.before = func(context.Context, string) error { return err }
+		c.RemoveSession(t.Context(), testSession(), Removal{Reason: Explicit})
+	}
+	c.RemoveSession(t.Context(), &fakeSession{}, Removal{Reason: Explicit}) // no id
+	checkStats(t, c, Stats{Removals: map[Reason]RemovalStats{Explicit: {Deleted: 1, Kept: 1, Failed: 2}}})
+	if store.count("Delete") != 3 {
+		t.Errorf("%d deletes, want 3", store.count("Delete"))
+	}
+}
+
+// hang makes a store that ignores its ctx and returns when released.
+func hang(store *fakeStore) (release func()) {
+	ch := make(chan struct{})
+	store.before = func(context.Context, string) error { <-ch; return nil }
+	return sync.OnceFunc(func() { close(ch) })
+}
+
+// eventually waits for what another goroutine does next.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// TestHangingStore: a store that never answers and ignores its ctx. Calls end
+// at their deadline, tie up MaxCalls goroutines, and the next ones do not wait.
+func TestHangingStore(t *testing.T) {
+	store := newFakeStore()
+	release := hang(store)
+	defer release()
+	const limit = 3
+	c := newTestCache(t, store, CacheOptions{LookupTimeout: time.Millisecond, PutTimeout: time.Millisecond, MaxCalls: limit})
+	for i := range limit + 4 {
+		_, err := c.GetSession(t.Context(), server, []byte("id"))
+		if want := map[bool]error{true: context.DeadlineExceeded, false: ErrStoreBusy}[i < limit]; !errors.Is(err, want) {
+			t.Errorf("lookup %d: %v, want %v", i, err, want)
+		}
+	}
+	c.NewSession(t.Context(), server, testSession())
+	c.RemoveSession(t.Context(), testSession(), Removal{Reason: Explicit})
+	for range limit {
+		c.NewSession(t.Context(), server, testSession())
+	}
+	c.RemoveSession(t.Context(), testSession(), Removal{Reason: Explicit})
+	checkStats(t, c, Stats{
+		Lookups:       LookupStats{Timeout: limit, Busy: 4},
+		Puts:          PutStats{Timeout: 2, Busy: 2}, // of its 3 places the delete has one
+		Removals:      map[Reason]RemovalStats{Explicit: {Failed: 2}},
+		LookupsInside: limit, WritesInside: limit,
+	})
+	if got := store.count("Get"); got != limit {
+		t.Errorf("%d lookups reached the store, want %d", got, limit)
+	}
+	release()
+	eventually(t, "the places are free again", func() bool {
+		s := c.Stats()
+		return s.LookupsInside == 0 && s.WritesInside == 0
+	})
+	c.lookupTimeout = time.Minute
+	if _, err := c.GetSession(t.Context(), server, []byte("other id")); err != nil {
+		t.Errorf("after the store came back: %v", err)
+	}
+}
+
+// TestAbandonedPutStillOwnsItsValue: the store reads the value after the
+// deadline; it must be neither cleared nor reused by then.
+func TestAbandonedPutStillOwnsItsValue(t *testing.T) {
+	for _, codec := range []Codec{nil, InsecurePlaintext()} {
+		store := newFakeStore()
+		release := hang(store)
+		defer release()
+		c := newTestCache(t, store, CacheOptions{PutTimeout: time.Millisecond, Codec: codec})
+		s := testSession()
+		c.NewSession(t.Context(), server, s)
+		checkStats(t, c, Stats{Puts: PutStats{Timeout: 1}, WritesInside: 1})
+		release()
+		eventually(t, "the put ends", func() bool { return c.Stats().WritesInside == 0 })
+		if a, err := c.GetSession(t.Context(), server, s.id); err != nil || !bytes.Equal(a.Encoded(), s.der) {
+			t.Errorf("codec %T: the late put stored %q, %v", codec, a.Encoded(), err)
+		}
+	}
+}
+
+// TestConnectionGone: that the connection ended is no fault of the store.
+func TestConnectionGone(t *testing.T) {
+	store := newFakeStore()
+	c := newTestCache(t, store, CacheOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	store.before = func(ctx context.Context, _ string) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if _, err := c.GetSession(ctx, server, []byte("id")); !errors.Is(err, context.Canceled) {
+		t.Errorf("lookup: %v", err)
+	}
+	c.NewSession(ctx, server, testSession()) // canceled before it began
+	checkStats(t, c, Stats{Lookups: LookupStats{Canceled: 1}, Puts: PutStats{Canceled: 1}})
+	if store.count("Put") != 0 {
+		t.Error("a put began for a connection that is gone")
+	}
+	if c.lookupHealth.failing.Load() || c.writeHealth.failing.Load() {
+		t.Error("the store counts as failing")
+	}
+	// A deadline of the connection is a timeout.
+	past, cancelPast := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancelPast()
+	if _, err := c.GetSession(past, server, []byte("id")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("lookup: %v", err)
+	}
+	checkStats(t, c, Stats{Lookups: LookupStats{Canceled: 1, Timeout: 1}, Puts: PutStats{Canceled: 1}})
+}
+
+// TestStoreSeesDeadlines: the store is told the deadline of each call.
+func TestStoreSeesDeadlines(t *testing.T) {
+	store := newFakeStore()
+	left := map[string]time.Duration{}
+	store.before = func(ctx context.Context, method string) error {
+		if end, ok := ctx.Deadline(); ok {
+			left[method] = time.Until(end)
+		}
+		return nil
+	}
+	c := newTestCache(t, store, CacheOptions{LookupTimeout: time.Hour, PutTimeout: 2 * time.Hour})
+	c.NewSession(t.Context(), server, testSession())
+	c.GetSession(t.Context(), server, testSession().id)
+	c.RemoveSession(t.Context(), testSession(), Removal{Reason: Explicit})
+	for method, want := range map[string]time.Duration{"Get": time.Hour, "Put": 2 * time.Hour, "Delete": 2 * time.Hour} {
+		if d := left[method]; d > want || d < want-30*time.Minute {
+			t.Errorf("%s: %v left, want about %v", method, d, want)
+		}
+	}
+}
+
+// TestPanicInStore keeps the value for whoever asks.
+func TestPanicInStore(t *testing.T) {
+	store := newFakeStore()
+	store.before = func(context.Context, string) error { panic(errBroken) }
+	c := newTestCache(t, store, CacheOptions{MaxCalls: 1})
+	for range 3 { // its place is free again each time
+		var p *StorePanicError
+		if _, err := c.GetSession(t.Context(), server, []byte("id")); !errors.As(err, &p) || p.Value != errBroken {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestConcurrentCache runs everything at once; the race detector looks on.
+func TestConcurrentCache(t *testing.T) {
+	store := newFakeStore()
+	ring := mustRing(t, testKey(1))
+	c := newTestCache(t, store, CacheOptions{Keys: ring})
+	const workers, rounds = 8, 50
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range rounds {
+				s := testSession()
+				s.id = []byte{byte(w), byte(i)}
+				c.NewSession(t.Context(), server, s)
+				if w == 0 && i%10 == 0 {
+					ring.Rotate(testKey(byte(2 + i/10)))
+				}
+				if a, err := c.GetSession(t.Context(), server, slices.Clone(s.id)); err != nil || !bytes.Equal(a.Encoded(), s.der) {
+					t.Errorf("%v: %q, %v", s.id, a.Encoded(), err)
+				}
+				c.RemoveSession(t.Context(), s, Removal{Reason: Explicit})
+				c.Stats()
+			}
+		})
+	}
+	wg.Wait()
+	checkStats(t, c, Stats{
+		Lookups:  LookupStats{Hit: workers * rounds},
+		Puts:     PutStats{Stored: workers * rounds},
+		Removals: map[Reason]RemovalStats{Explicit: {Deleted: workers * rounds}},
+	})
+}
