@@ -1,0 +1,152 @@
+// Package memstore is a sessioncb.Store in the memory of the process: bounded
+// in bytes and entries, expiring, and split into shards so that many
+// connections use it at once. What is in it dies with the process, so
+// sessioncb.ProcessKey seals well enough.
+package memstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxBytes   = 64 << 20
+	DefaultMaxEntries = 100_000
+)
+
+// entryOverhead is what an entry costs beside its id and value: the struct,
+// its places in map and heap, the allocator's rounding.
+const entryOverhead = 192
+
+// A shard is worth having if it gets at least this much of the bounds; a
+// small store is one shard, and so evicts strictly by least recent use.
+const (
+	maxShards       = 64
+	minShardBytes   = 512 << 10
+	minShardEntries = 128
+)
+
+// Options bound a Store. The zero value takes the defaults.
+type Options struct {
+	// MaxBytes bounds ids, values and 192 bytes for each entry. What does
+	// not fit pushes out what was used least recently. 0 means
+	// DefaultMaxBytes.
+	MaxBytes int64
+	// MaxEntries bounds the number of sessions. 0 means DefaultMaxEntries.
+	MaxEntries int
+}
+
+// Store implements sessioncb.Store and sessioncb.Claimer. Its methods are
+// called concurrently. It has no goroutines and needs no Close.
+type Store struct {
+	seed   maphash.Seed
+	shards []shard
+	now    func() time.Time
+}
+
+var (
+	_ sessioncb.Store   = (*Store)(nil)
+	_ sessioncb.Claimer = (*Store)(nil)
+)
+
+// New returns an empty store. Negative bounds are an error, and so are bounds
+// that no session fits into (MaxBytes under 4 KiB).
+func New(o Options) (*Store, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = DefaultMaxEntries
+	}
+	if o.MaxBytes < 4<<10 {
+		return nil, fmt.Errorf("memstore: MaxBytes is %d: no session fits", o.MaxBytes)
+	}
+	if o.MaxEntries < 0 {
+		return nil, fmt.Errorf("memstore: MaxEntries is negative: %d", o.MaxEntries)
+	}
+	n := 1
+	for n < maxShards && o.MaxBytes/int64(2*n) >= minShardBytes && o.MaxEntries/(2*n) >= minShardEntries {
+		n *= 2
+	}
+	s := &Store{seed: maphash.MakeSeed(), shards: make([]shard, n), now: time.Now}
+	for i := range s.shards {
+		s.shards[i].init(o.MaxBytes/int64(n), o.MaxEntries/n)
+	}
+	return s, nil
+}
+
+// Get returns a copy of the value, or sessioncb.ErrNotFound.
+func (s *Store) Get(ctx context.Context, key sessioncb.Key) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.of(key).get(key.ID, s.now())
+}
+
+// Put stores a copy of value, and evicts what no longer fits. A value that
+// would not fit into an empty shard (an even share of MaxBytes) is an error,
+// and removes what was there.
+func (s *Store) Put(ctx context.Context, key sessioncb.Key, value []byte, ttl time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.of(key).put(key.ID, value, now, now.Add(ttl))
+}
+
+// Delete removes the value, if there is one.
+func (s *Store) Delete(ctx context.Context, key sessioncb.Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.of(key).take(key.ID, s.now())
+	return nil
+}
+
+// Claim removes the value and returns it, or sessioncb.ErrNotFound: of many
+// callers at once, one gets it.
+func (s *Store) Claim(ctx context.Context, key sessioncb.Key) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	value := s.of(key).take(key.ID, s.now())
+	if value == nil {
+		return nil, sessioncb.ErrNotFound
+	}
+	return value, nil
+}
+
+// Len returns the number of sessions that have not expired.
+func (s *Store) Len() int {
+	n, _ := s.size()
+	return n
+}
+
+// Bytes returns what MaxBytes bounds, without what has expired.
+func (s *Store) Bytes() int64 {
+	_, bytes := s.size()
+	return bytes
+}
+
+func (s *Store) size() (entries int, bytes int64) {
+	now := s.now()
+	for i := range s.shards {
+		n, b := s.shards[i].size(now)
+		entries += n
+		bytes += b
+	}
+	return entries, bytes
+}
+
+// of spreads ids by a hash whose seed nobody knows.
+func (s *Store) of(key sessioncb.Key) *shard {
+	return &s.shards[maphash.Bytes(s.seed, key.ID)%uint64(len(s.shards))]
+}
+
+var errTooLarge = errors.New("memstore: the value is larger than a shard")
