@@ -91,6 +91,8 @@ connection new_connection(SSL_CTX *server, SSL_CTX *client, SSL_SESSION *offer)
     c.drive = SSL_do_handshake;
     c.server = SSL_new(server);
     c.client = SSL_new(client);
+    recorder_of(c.server);
+    recorder_of(c.client);
     BIO_new_bio_pair(&near_end, 1 << 17, &far_end, 1 << 17);
     SSL_set_bio(c.server, near_end, near_end);
     SSL_set_bio(c.client, far_end, far_end);

@@ -76,19 +76,17 @@ func Run(name string) ([]Check, error) {
 	return checks, nil
 }
 
-// Objects counts the OpenSSL objects of the whole process.
+// Objects counts the OpenSSL objects of the whole process that are alive.
 type Objects struct {
-	Contexts, Conns, Sessions int // alive
-	DestroyedTwice            int
+	Contexts, Conns, Sessions int
 }
 
 // Alive returns what is alive now. Between two runs everything is zero.
 func Alive() Objects {
 	return Objects{
-		Contexts:       int(C.objects_alive(nil, C.OBJECT_CTX)),
-		Conns:          int(C.objects_alive(nil, C.OBJECT_SSL)),
-		Sessions:       int(C.objects_alive(nil, C.OBJECT_SESSION)),
-		DestroyedTwice: int(C.objects_destroyed_twice(nil)),
+		Contexts: int(C.objects_alive(nil, C.OBJECT_CTX)),
+		Conns:    int(C.objects_alive(nil, C.OBJECT_SSL)),
+		Sessions: int(C.objects_alive(nil, C.OBJECT_SESSION)),
 	}
 }
 

@@ -87,12 +87,10 @@ enum { OBJECT_CTX, OBJECT_SSL, OBJECT_SESSION, OBJECT_KINDS };
 
 /*
  * Objects of one kind made while the rule ran, on its thread or on a thread of
- * start_thread, and not destroyed yet. r == NULL: of the whole process.
+ * start_thread, and not destroyed yet. r == NULL: of the whole process. An
+ * object that is destroyed twice ends the process with a message.
  */
 int objects_alive(report *r, int kind);
-
-/* How often an object that was not alive has been destroyed. */
-int objects_destroyed_twice(report *r);
 
 /*
  * An address may be used again for another session; a birth number is not.
@@ -305,7 +303,7 @@ struct recorder {
     int kept_count;
     int new_calls;
     session_id new_ids[RECORDER_MAX];
-    void (*on_new)(recorder *rec, SSL *ssl, SSL_SESSION *s);
+    void (*on_new)(recorder *rec, SSL *ssl, SSL_SESSION *s);  /* then stored */
 
     /* get_session_cb */
     int copy;                       /* written to *copy, or COPY_UNWRITTEN */
@@ -340,5 +338,20 @@ void recorder_release(recorder *rec);
 
 /* The recorder that answers for this SSL: that of the context it was born in. */
 recorder *recorder_of(SSL *ssl);
+
+/*
+ * What most scenarios need: a stateful server of one version with its three
+ * callbacks recorded and a store behind them, and a client.
+ */
+typedef struct scene {
+    int version;
+    SSL_CTX *server;
+    SSL_CTX *client;
+    recorder rec;                   /* the server's */
+    store *store;
+} scene;
+
+void scene_open(scene *sc, report *r, int version);
+void scene_close(scene *sc);
 
 #endif

@@ -5,27 +5,27 @@
 static int ctx_index;
 static int ssl_index;
 
-/*
- * SSL_set_SSL_CTX changes what SSL_get_SSL_CTX answers, so an SSL remembers
- * the recorder of the context that it was made with.
- */
-static void remember_recorder(void *parent, void *ptr, CRYPTO_EX_DATA *ad,
-                              int idx, long argl, void *argp)
-{
-    SSL_CTX *birth = SSL_get_SSL_CTX(parent);
-
-    SSL_set_ex_data(parent, idx, SSL_CTX_get_ex_data(birth, ctx_index));
-}
-
 void recorder_start(void)
 {
     ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    ssl_index = SSL_get_ex_new_index(0, NULL, remember_recorder, NULL, NULL);
+    ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 }
 
+/*
+ * SSL_set_SSL_CTX changes what SSL_get_SSL_CTX answers, so an SSL remembers
+ * the recorder of the context that it was made with. new_connection asks first:
+ * a new_func of the index could not, since in OpenSSL 3.5 an SSL has no context
+ * yet when that runs.
+ */
 recorder *recorder_of(SSL *ssl)
 {
-    return SSL_get_ex_data(ssl, ssl_index);
+    recorder *rec = SSL_get_ex_data(ssl, ssl_index);
+
+    if (rec != NULL)
+        return rec;
+    rec = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), ctx_index);
+    SSL_set_ex_data(ssl, ssl_index, rec);
+    return rec;
 }
 
 static int on_new(SSL *ssl, SSL_SESSION *s)
@@ -35,10 +35,10 @@ static int on_new(SSL *ssl, SSL_SESSION *s)
     if (rec->new_calls < RECORDER_MAX)
         rec->new_ids[rec->new_calls] = id_of(s);
     rec->new_calls++;
-    if (rec->store != NULL)
-        store_put(rec->store, s);
     if (rec->on_new != NULL)
         rec->on_new(rec, ssl, s);
+    if (rec->store != NULL)
+        store_put(rec->store, s);
     if (!rec->keep || rec->kept_count == RECORDER_MAX)
         return 0;
     rec->kept[rec->kept_count++] = s;
@@ -125,4 +125,22 @@ void recorder_release(recorder *rec)
     for (i = 0; i < rec->kept_count; i++)
         give_back(rec->kept[i]);
     rec->kept_count = 0;
+}
+
+void scene_open(scene *sc, report *r, int version)
+{
+    sc->version = version;
+    sc->server = new_stateful_server(version);
+    sc->client = new_client(version, version);
+    sc->store = store_new();
+    record(&sc->rec, r, sc->server, RECORD_ALL);
+    sc->rec.store = sc->store;
+}
+
+void scene_close(scene *sc)
+{
+    join_lock_probes(sc->rec.report);
+    SSL_CTX_free(sc->server);
+    SSL_CTX_free(sc->client);
+    store_free(sc->store);
 }
