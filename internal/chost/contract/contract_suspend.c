@@ -1,4 +1,4 @@
-/* R34, R36, R37, R40: lookups that take place while a handshake is suspended. */
+/* R34, R36, R37, R40: lookups while the handshake is suspended. */
 #include "park.h"
 
 /* ---- R34 ---- */
