@@ -39,6 +39,8 @@ __attribute__((constructor)) static void become_child(void)
     if (scenario == NULL)
         _exit(CHILD_UNKNOWN);
     alarm((unsigned int)atoi(value));
+    if (scenario->prepare != NULL)
+        scenario->prepare();
     harness_start();
     r = report_new();
     objects_bind(r);

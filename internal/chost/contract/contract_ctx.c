@@ -1,3 +1,3 @@
 #include "harness.h"
 const rule ctx_rules[] = { { NULL, NULL, 0 } };
-const child_scenario ctx_children[] = { { NULL, NULL } };
+const child_scenario ctx_children[] = { { NULL, NULL, NULL } };

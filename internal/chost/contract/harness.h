@@ -42,8 +42,12 @@ typedef struct report report;
 int check_at(report *r, const char *file, int line, int ok,
              const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-#define check(r, ok, ...) \
-    check_at((r), __FILE__, __LINE__, (ok) != 0, __VA_ARGS__)
+/* What the text shows is read after the condition was tried. */
+#define check(r, ok, ...)                                       \
+    ({                                                          \
+        int ok_ = (ok) != 0;                                    \
+        check_at((r), __FILE__, __LINE__, ok_, __VA_ARGS__);    \
+    })
 
 /* "TLS 1.2" or "TLS 1.3". */
 const char *version_name(int version);
@@ -63,6 +67,7 @@ typedef struct rule {
 typedef struct child_scenario {
     const char *name;
     int (*run)(report *r);          /* the result is the exit status */
+    void (*prepare)(void);          /* before OpenSSL is used; or NULL */
 } child_scenario;
 
 /* The table of all rules, ended by a NULL name, and access for Go. */
@@ -197,7 +202,13 @@ int handshake(connection *c);
 /* One byte each way, so that a TLS 1.3 client reads its tickets. */
 int exchange(connection *c);
 
-/* The last SSL_get_error reason as text, "-" for 0. */
+/*
+ * TLS 1.3: the server asks for the client's certificate after the handshake and
+ * reads it, if the client offered that.
+ */
+void authenticate_later(connection *c);
+
+/* The text of an SSL_R_ reason, "-" for 0. */
 const char *reason_text(int reason);
 
 /* With close_notify both ways, or by SSL_free alone. */
@@ -310,6 +321,7 @@ struct recorder {
     int get_calls;
     int copy_on_entry;
     session_id get_id;              /* of the last call */
+    const unsigned char *get_id_at; /* where it was; dead after the call */
     unsigned long got_birth;        /* of the session last returned, or 0 */
     SSL_SESSION *got;               /* the same; may be dead */
     SSL_SESSION *(*on_get)(recorder *rec, SSL *ssl, session_id id);
@@ -352,6 +364,16 @@ typedef struct scene {
 } scene;
 
 void scene_open(scene *sc, report *r, int version);
+
+/* In TLS 1.3, two tickets, and a client for authenticate_later. */
+void scene_open_authentication(scene *sc, report *r);
+
+/*
+ * Another stateful server that has never seen a session of the scene: get_cb
+ * and remove_cb are recorded in rec, the scene's store is behind get_cb, and it
+ * makes no tickets of its own in TLS 1.3.
+ */
+SSL_CTX *scene_second_server(scene *sc, recorder *rec, long mode);
 void scene_close(scene *sc);
 
 #endif

@@ -63,6 +63,7 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int len,
     rec->get_calls++;
     rec->copy_on_entry = *copy;
     rec->get_id = id_from(id, (size_t)len);
+    rec->get_id_at = id;
     if (rec->copy != COPY_UNWRITTEN)
         *copy = rec->copy;
     s = answer(rec, ssl);
@@ -108,6 +109,7 @@ void recorder_clear(recorder *rec)
     rec->get_calls = 0;
     rec->copy_on_entry = -99;
     rec->get_id = id_from(NULL, 0);
+    rec->get_id_at = NULL;
     rec->got_birth = 0;
     rec->got = NULL;
     rec->remove_calls = 0;
@@ -135,6 +137,31 @@ void scene_open(scene *sc, report *r, int version)
     sc->store = store_new();
     record(&sc->rec, r, sc->server, RECORD_ALL);
     sc->rec.store = sc->store;
+}
+
+void scene_open_authentication(scene *sc, report *r)
+{
+    EVP_PKEY *key = new_key();
+    X509 *certificate = new_certificate(key, "client");
+
+    scene_open(sc, r, TLS1_3_VERSION);
+    SSL_CTX_set_num_tickets(sc->server, 2);
+    SSL_CTX_use_certificate(sc->client, certificate);
+    SSL_CTX_use_PrivateKey(sc->client, key);
+    SSL_CTX_set_post_handshake_auth(sc->client, 1);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+
+SSL_CTX *scene_second_server(scene *sc, recorder *rec, long mode)
+{
+    SSL_CTX *ctx = new_stateful_server(sc->version);
+
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_session_cache_mode(ctx, mode);
+    record(rec, sc->rec.report, ctx, RECORD_GET | RECORD_REMOVE);
+    rec->store = sc->store;
+    return ctx;
 }
 
 void scene_close(scene *sc)

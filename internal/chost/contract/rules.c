@@ -7,23 +7,49 @@
 
 #include <pthread.h>
 
-extern const rule new_rules[], get_rules[], remove_rules[], reason_rules[],
-    ctx_rules[], suspend_rules[], hello_rules[];
-extern const child_scenario get_children[], remove_children[], ctx_children[];
+extern const rule new_rules[];
+extern const rule when_rules[];
+extern const rule get_rules[];
+extern const rule answer_rules[];
+extern const rule share_rules[];
+extern const rule flood_rules[];
+extern const rule remove_rules[];
+extern const rule reason_rules[];
+extern const rule ctx_rules[];
+extern const rule suspend_rules[];
+extern const rule hello_rules[];
+extern const rule serialize_rules[];
+extern const rule decode_rules[];
+extern const rule times_rules[], recorded_rules[];
+extern const child_scenario get_children[];
+extern const child_scenario answer_children[];
+extern const child_scenario share_children[];
+extern const child_scenario remove_children[];
+extern const child_scenario ctx_children[];
 
 static const rule *const rule_sections[] = {
     new_rules,
+    when_rules,
     get_rules,
+    answer_rules,
+    share_rules,
+    flood_rules,
     remove_rules,
     reason_rules,
     ctx_rules,
     suspend_rules,
     hello_rules,
+    serialize_rules,
+    decode_rules,
+    times_rules,
+    recorded_rules,
     NULL,
 };
 
 static const child_scenario *const child_sections[] = {
     get_children,
+    answer_children,
+    share_children,
     remove_children,
     ctx_children,
     NULL,
