@@ -1,0 +1,196 @@
+/*
+ * One BIO for both transports. Reading asks the descriptor, or the memory that
+ * the step borrowed. Writing never makes OpenSSL wait: what the transport does
+ * not take at once is kept, and sent by a later step. So OpenSSL never has half
+ * a record to retry, a flight is one write, and bytes that announce a session
+ * can be held until the session is stored.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <openssl/bio.h>
+#include "shim.h"
+
+static BIO_METHOD *method;
+static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+
+static int bio_read(BIO *b, char *buf, int n)
+{
+    sc_conn *c = BIO_get_data(b);
+    size_t have;
+    ssize_t r;
+
+    BIO_clear_retry_flags(b);
+    if (n <= 0 || c == NULL)
+        return 0;
+    if (c->fd >= 0) {
+        do {
+            r = recv(c->fd, buf, (size_t)n, 0);
+        } while (r < 0 && errno == EINTR);
+        if (r > 0)
+            return (int)r;
+        if (r == 0) {
+            c->eof = 1;
+            return 0;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            BIO_set_retry_read(b);
+        else
+            c->sys = errno;
+        return -1;
+    }
+    have = c->in_len - c->in_pos;
+    if (have == 0) {
+        if (c->eof)
+            return 0;
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    if (have > (size_t)n)
+        have = (size_t)n;
+    memcpy(buf, c->in + c->in_pos, have);
+    c->in_pos += have;
+    return (int)have;
+}
+
+/* How much the transport takes now; 0 with c->sys set when it is broken. */
+static size_t transmit(sc_conn *c, const unsigned char *p, size_t n)
+{
+    ssize_t r;
+
+    if (c->fd >= 0) {
+        do {
+            r = send(c->fd, p, n, MSG_NOSIGNAL);
+        } while (r < 0 && errno == EINTR);
+        if (r >= 0)
+            return (size_t)r;
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            c->sys = errno;
+        return 0;
+    }
+    if (n > c->out_cap - c->out_len)
+        n = c->out_cap - c->out_len;
+    if (n > 0)
+        memcpy(c->out + c->out_len, p, n);
+    c->out_len += n;
+    return n;
+}
+
+static int keep(sc_conn *c, const unsigned char *p, size_t n)
+{
+    if (c->kept_len + n > c->kept_cap) {
+        size_t cap = c->kept_cap > 0 ? c->kept_cap : 4096;
+        unsigned char *q;
+
+        while (cap < c->kept_len + n)
+            cap *= 2;
+        q = OPENSSL_realloc(c->kept, cap);
+        if (q == NULL)
+            return 0;
+        c->kept = q;
+        c->kept_cap = cap;
+    }
+    memcpy(c->kept + c->kept_len, p, n);
+    c->kept_len += n;
+    return 1;
+}
+
+static int bio_write(BIO *b, const char *buf, int n)
+{
+    sc_conn *c = BIO_get_data(b);
+    const unsigned char *p = (const unsigned char *)buf;
+    size_t sent = 0;
+
+    BIO_clear_retry_flags(b);
+    if (n <= 0 || c == NULL)
+        return 0;
+    if (!c->hold && !c->gather && c->kept_len == 0) {
+        sent = transmit(c, p, (size_t)n);
+        if (c->sys != 0)
+            return -1;
+    }
+    if (sent < (size_t)n && !keep(c, p + sent, (size_t)n - sent)) {
+        c->sys = ENOMEM;
+        return -1;
+    }
+    return n;
+}
+
+/* Sends what is kept, as far as the transport takes it and no hold is on. */
+void sc_bio_push(sc_conn *c)
+{
+    if (c->hold)
+        return;
+    while (c->kept_pos < c->kept_len) {
+        size_t n = transmit(c, c->kept + c->kept_pos, c->kept_len - c->kept_pos);
+
+        if (n == 0)
+            return;
+        c->kept_pos += n;
+    }
+    /* An idle connection keeps no buffer. */
+    OPENSSL_free(c->kept);
+    c->kept = NULL;
+    c->kept_cap = c->kept_len = c->kept_pos = 0;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+    sc_conn *c = BIO_get_data(b);
+
+    (void)num; (void)ptr;
+    switch (cmd) {
+    case BIO_CTRL_FLUSH:
+    case BIO_CTRL_DUP:
+        return 1;
+    case BIO_CTRL_EOF:
+        return c != NULL && c->eof && c->in_pos == c->in_len;
+    default:
+        return 0;
+    }
+}
+
+static int bio_create(BIO *b)
+{
+    BIO_set_init(b, 1);
+    atomic_fetch_add(&sc_live_bios, 1);
+    return 1;
+}
+
+static int bio_destroy(BIO *b)
+{
+    (void)b;
+    atomic_fetch_sub(&sc_live_bios, 1);
+    return 1;
+}
+
+static void make_method(void)
+{
+    int type = BIO_get_new_index();
+
+    if (type < 0)
+        return;
+    method = BIO_meth_new(type | BIO_TYPE_SOURCE_SINK, "sessioncb");
+    if (method == NULL)
+        return;
+    if (!BIO_meth_set_read(method, bio_read)
+        || !BIO_meth_set_write(method, bio_write)
+        || !BIO_meth_set_ctrl(method, bio_ctrl)
+        || !BIO_meth_set_create(method, bio_create)
+        || !BIO_meth_set_destroy(method, bio_destroy)) {
+        BIO_meth_free(method);
+        method = NULL;
+    }
+}
+
+BIO *sc_bio_new(sc_conn *c)
+{
+    BIO *b;
+
+    if (!CRYPTO_THREAD_run_once(&once, make_method) || method == NULL)
+        return NULL;
+    b = BIO_new(method);
+    if (b != NULL)
+        BIO_set_data(b, c);
+    return b;
+}

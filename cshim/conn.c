@@ -1,0 +1,401 @@
+/*
+ * Connections. A step clears the error queue, calls OpenSSL, reads
+ * SSL_get_error and the queue, and sends what may leave, in one crossing:
+ * goroutines move between threads, the queue does not.
+ */
+#include <errno.h>
+#include <string.h>
+#include <openssl/x509v3.h>
+#include "shim.h"
+
+/* Answers that a peer makes us write while it reads none of them. */
+enum { MOST_UNREAD_ANSWERS = 64 * 1024 };
+
+sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
+{
+    sc_conn *c;
+    BIO *b;
+
+    sc_errors_clear();
+    c = OPENSSL_zalloc(sizeof(*c));
+    if (c == NULL) {
+        sc_errors_take(e);
+        return NULL;
+    }
+    c->fd = -1;
+    c->birth = ctx;
+    c->announced_end = &c->announced;
+    c->ssl = SSL_new(ctx->ctx);
+    b = c->ssl != NULL ? sc_bio_new(c) : NULL;
+    if (b == NULL) {
+        sc_errors_take(e);
+        SSL_free(c->ssl);
+        OPENSSL_free(c);
+        return NULL;
+    }
+    SSL_set_bio(c->ssl, b, b);
+    if (server)
+        SSL_set_accept_state(c->ssl);
+    else
+        SSL_set_connect_state(c->ssl);
+    atomic_fetch_add(&sc_live_conns, 1);
+    return c;
+}
+
+int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip,
+                   int verify, sc_session *offer, sc_errors *e)
+{
+    X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
+    int ok = 1;
+
+    sc_errors_clear();
+    if (sni != NULL)
+        ok = SSL_set_tlsext_host_name(c->ssl, sni) == 1;
+    if (ok && host != NULL) {
+        X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        ok = X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
+    }
+    if (ok && ip != NULL)
+        ok = X509_VERIFY_PARAM_set1_ip_asc(param, ip) == 1;
+    SSL_set_verify(c->ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (ok && offer != NULL) {
+        /* A TLS 1.3 client that offers an object twice is refused the second time. */
+        SSL_SESSION *s = SSL_SESSION_dup(offer->session);
+
+        ok = s != NULL && SSL_set_session(c->ssl, s) == 1;
+        SSL_SESSION_free(s);
+    }
+    if (!ok)
+        sc_errors_take(e);
+    return ok;
+}
+
+/* ---- steps ---- */
+
+static void begin(sc_conn *c, sc_record *r, int fd, const void *in, size_t in_len,
+                  int eof, void *out, size_t out_cap)
+{
+    sc_errors_clear();
+    memset(&c->result, 0, sizeof(c->result));
+    c->fd = fd;
+    c->in = in;
+    c->in_len = in_len;
+    c->in_pos = 0;
+    if (eof)
+        c->eof = 1;
+    c->out = out;
+    c->out_cap = out_cap;
+    c->out_len = 0;
+    c->sys = 0;
+    sc_session_free_list(c->dropped);
+    c->dropped = NULL;
+    r->op = SC_OP_IO;
+    r->ssl = c->ssl;
+    r->conn = c;
+    r->context = c->birth;
+    sc_record_enter(r);
+}
+
+static void end(sc_conn *c, sc_record *r)
+{
+    sc_record_leave(r);
+    c->result.events = r->events;
+    c->result.in = c->in_pos;
+    c->result.out = c->out_len;
+    c->result.pending = c->kept_len - c->kept_pos;
+    c->fd = -1;
+    c->in = NULL;
+    c->in_len = c->in_pos = 0;
+    c->out = NULL;
+    c->out_cap = 0;
+}
+
+static void failed(sc_conn *c, int ssl_error, int sys)
+{
+    c->result.status = SC_FAILED;
+    c->result.ssl_error = ssl_error;
+    c->result.sys = sys;
+    c->result.verify = SSL_get_verify_result(c->ssl);
+    if (c->errors == NULL)
+        c->errors = OPENSSL_malloc(sizeof(*c->errors));
+    if (c->errors != NULL)
+        sc_errors_take(c->errors);
+    if (ssl_error == SSL_ERROR_SSL)
+        c->fatal = 1;
+}
+
+/* What the call that returned ret came to. */
+static void classify(sc_conn *c, int ret)
+{
+    int e = SSL_get_error(c->ssl, ret);
+
+    switch (e) {
+    case SSL_ERROR_NONE:
+        c->result.status = SC_DONE;
+        break;
+    case SSL_ERROR_WANT_READ:
+        c->result.status = SC_WANT_READ;
+        break;
+    case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+        c->result.status = SC_WANT_LOOKUP;
+        break;
+    case SSL_ERROR_ZERO_RETURN:
+        c->result.status = c->eof ? SC_TRUNCATED : SC_CLOSED;
+        break;
+    case SSL_ERROR_SYSCALL:
+        if (c->eof && c->sys == 0 && ERR_peek_error() == 0) {
+            c->result.status = SC_TRUNCATED;
+            break;
+        }
+        /* fall through */
+    default:
+        failed(c, e, c->sys);
+        break;
+    }
+}
+
+/* Sends what is kept, apart from what the call itself came to. */
+static void push(sc_conn *c)
+{
+    c->sys = 0;
+    sc_bio_push(c);
+    c->result.write_sys = c->sys;
+}
+
+void sc_conn_handshake(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
+                       void *out, size_t out_cap, const void *answers, size_t answers_len)
+{
+    sc_record r;
+    int ret;
+
+    begin(c, &r, fd, in, in_len, eof, out, out_cap);
+    if (answers != NULL)
+        sc_hello_answer(c, answers, answers_len);
+    c->gather = 1;
+    ret = SSL_do_handshake(c->ssl);
+    c->gather = 0;
+    classify(c, ret);
+    if (c->result.status == SC_DONE) {
+        c->done = 1;
+        sc_hello_free(c);
+    }
+    push(c);
+    end(c, &r);
+}
+
+void sc_conn_read(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
+                  void *buf, size_t len)
+{
+    sc_record r;
+    int ret;
+
+    begin(c, &r, fd, in, in_len, eof, NULL, 0);
+    if (c->kept_len - c->kept_pos > MOST_UNREAD_ANSWERS && !c->hold) {
+        push(c);
+        if (c->kept_len - c->kept_pos > MOST_UNREAD_ANSWERS) {
+            failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
+            end(c, &r);
+            return;
+        }
+    }
+    ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
+    if (ret != 1)
+        classify(c, ret);
+    push(c);
+    end(c, &r);
+}
+
+void sc_conn_write(sc_conn *c, int fd, void *out, size_t out_cap, const void *buf, size_t len)
+{
+    const unsigned char *p = buf;
+    sc_record r;
+    int ret = 1;
+
+    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    sc_bio_push(c);
+    /* libssl writes a record a call; nothing new while the transport is full. */
+    while (c->sys == 0 && c->kept_len == 0 && c->result.n < len) {
+        size_t n = 0;
+
+        ret = SSL_write_ex(c->ssl, p + c->result.n, len - c->result.n, &n);
+        if (ret != 1)
+            break;
+        c->result.n += n;
+    }
+    if (ret != 1)
+        classify(c, ret);
+    else if (c->sys != 0)
+        failed(c, SSL_ERROR_SYSCALL, c->sys);
+    else if (c->result.n < len || c->kept_len > c->kept_pos)
+        c->result.status = SC_WANT_WRITE;
+    end(c, &r);
+}
+
+void sc_conn_flush(sc_conn *c, int fd, void *out, size_t out_cap, int release)
+{
+    sc_record r;
+
+    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    if (release)
+        c->hold = 0;
+    sc_bio_push(c);
+    if (c->sys != 0)
+        failed(c, SSL_ERROR_SYSCALL, c->sys);
+    else if (c->kept_len > c->kept_pos)
+        c->result.status = SC_WANT_WRITE;
+    end(c, &r);
+}
+
+void sc_conn_shutdown(sc_conn *c, int fd, void *out, size_t out_cap)
+{
+    sc_record r;
+
+    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    c->gather = 1;
+    if (c->done && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0)
+        SSL_shutdown(c->ssl);
+    c->gather = 0;
+    c->hold = 0;
+    push(c);
+    if (c->result.write_sys != 0)
+        failed(c, SSL_ERROR_SYSCALL, c->result.write_sys);
+    else if (c->kept_len > c->kept_pos)
+        c->result.status = SC_WANT_WRITE;
+    sc_errors_clear();
+    end(c, &r);
+}
+
+unsigned sc_conn_free(sc_conn *c, int mark)
+{
+    sc_record r = { .op = SC_OP_CONN_FREE, .ssl = c->ssl, .conn = c, .context = c->birth };
+    int shutdown = SSL_get_shutdown(c->ssl);
+
+    sc_errors_clear();
+    if (mark && !c->fatal) {
+        shutdown |= SSL_SENT_SHUTDOWN;
+        SSL_set_shutdown(c->ssl, shutdown);
+    }
+    r.session = SSL_get0_session(c->ssl);
+    r.unclean = r.session != NULL && (shutdown & SSL_SENT_SHUTDOWN) == 0
+        && !SSL_in_init(c->ssl) && !SSL_in_before(c->ssl);
+    sc_record_enter(&r);
+    SSL_free(c->ssl);
+    sc_record_leave(&r);
+    sc_errors_clear();
+    sc_hello_free(c);
+    sc_session_free_list(c->announced);
+    sc_session_free_list(c->dropped);
+    OPENSSL_free(c->kept);
+    OPENSSL_free(c->server_name);
+    OPENSSL_free(c->errors);
+    OPENSSL_free(c);
+    atomic_fetch_sub(&sc_live_conns, 1);
+    return r.events;
+}
+
+int sc_conn_new_ticket(sc_conn *c)
+{
+    int ok;
+
+    ERR_set_mark();
+    ok = SSL_new_session_ticket(c->ssl);
+    ERR_pop_to_mark();
+    return ok;
+}
+
+int sc_conn_key_update(sc_conn *c, int request)
+{
+    int ok;
+
+    ERR_set_mark();
+    ok = SSL_key_update(c->ssl, request ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
+    ERR_pop_to_mark();
+    return ok;
+}
+
+/* ---- state ---- */
+
+static int append_der(unsigned char **list, size_t *len, X509 *x)
+{
+    int n = i2d_X509(x, NULL);
+    unsigned char *p;
+
+    if (n <= 0)
+        return 0;
+    p = OPENSSL_realloc(*list, *len + 4 + (size_t)n);
+    if (p == NULL)
+        return 0;
+    *list = p;
+    p += *len;
+    *p++ = (unsigned char)(n >> 24);
+    *p++ = (unsigned char)(n >> 16);
+    *p++ = (unsigned char)(n >> 8);
+    *p++ = (unsigned char)n;
+    i2d_X509(x, &p);
+    *len += 4 + (size_t)n;
+    return 1;
+}
+
+static void append_chain(unsigned char **list, size_t *len, const STACK_OF(X509) *chain, int from)
+{
+    int i;
+
+    for (i = from; i < sk_X509_num(chain); i++)
+        if (!append_der(list, len, sk_X509_value(chain, i)))
+            return;
+}
+
+void sc_conn_state(sc_conn *c, sc_state *s)
+{
+    const SSL_CIPHER *cipher;
+    X509 *leaf;
+
+    memset(s, 0, sizeof(*s));
+    ERR_set_mark();
+    s->version = SSL_version(c->ssl);
+    s->resumed = SSL_session_reused(c->ssl);
+    cipher = SSL_get_current_cipher(c->ssl);
+    if (cipher != NULL)
+        s->cipher = SSL_CIPHER_get_protocol_id(cipher);
+    SSL_get0_alpn_selected(c->ssl, &s->alpn, &s->alpn_len);
+    s->server_name = SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+    if (s->server_name == NULL)
+        s->server_name = c->server_name;
+    leaf = SSL_get0_peer_certificate(c->ssl);
+    if (leaf != NULL && append_der(&s->certs, &s->certs_len, leaf))
+        /* Only a client's chain begins with the leaf. */
+        append_chain(&s->certs, &s->certs_len, SSL_get_peer_cert_chain(c->ssl),
+                     SSL_is_server(c->ssl) ? 0 : 1);
+    append_chain(&s->verified, &s->verified_len, SSL_get0_verified_chain(c->ssl), 0);
+    s->verify = SSL_get_verify_result(c->ssl);
+    s->ocsp_len = SSL_get_tlsext_status_ocsp_resp(c->ssl, &s->ocsp);
+    ERR_pop_to_mark();
+}
+
+void sc_state_free(sc_state *s)
+{
+    OPENSSL_free(s->certs);
+    OPENSSL_free(s->verified);
+}
+
+int sc_conn_export(sc_conn *c, void *out, size_t out_len, const char *label, size_t label_len,
+                   const void *context, size_t context_len, int use_context)
+{
+    int ok;
+
+    ERR_set_mark();
+    ok = SSL_export_keying_material(c->ssl, out, out_len, label, label_len,
+                                    context, context_len, use_context);
+    ERR_pop_to_mark();
+    return ok == 1;
+}
+
+sc_session *sc_conn_session(sc_conn *c)
+{
+    SSL_SESSION *s = SSL_get0_session(c->ssl);
+
+    ERR_set_mark();
+    s = s != NULL ? SSL_SESSION_dup(s) : NULL;
+    ERR_pop_to_mark();
+    return s != NULL ? sc_session_box(s) : NULL;
+}

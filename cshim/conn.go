@@ -1,0 +1,236 @@
+package cshim
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// Conn is an SSL on our BIO. One goroutine at a time may call its methods.
+type Conn struct{ p *C.sc_conn }
+
+// Status says how a step ended.
+type Status int
+
+// The ends of a step.
+const (
+	Done       Status = C.SC_DONE
+	WantRead   Status = C.SC_WANT_READ
+	WantWrite  Status = C.SC_WANT_WRITE  // encrypted bytes wait for the transport
+	WantLookup Status = C.SC_WANT_LOOKUP // the ClientHello names sessions
+	Closed     Status = C.SC_CLOSED      // the peer's close_notify
+	Truncated  Status = C.SC_TRUNCATED   // the transport ended without one
+	Failed     Status = C.SC_FAILED
+)
+
+// Result is the outcome of a step.
+type Result struct {
+	Status   Status
+	N        int // application bytes
+	In, Out  int // borrowed memory consumed and filled
+	Pending  int // encrypted bytes kept
+	WriteErr syscall.Errno
+	Events   Events
+	Sessions bool // TakeAnnounced has some
+	Held     bool // nothing leaves before Flush with release
+}
+
+// IO is the transport of one step: a descriptor, or, with FD -1, memory that
+// is borrowed for the call.
+type IO struct {
+	FD  int
+	In  []byte
+	EOF bool // no input will follow
+	Out []byte
+}
+
+func (c *Conn) result() Result {
+	r := &c.p.result
+	return Result{
+		Status: Status(r.status), N: int(r.n), In: int(r.in), Out: int(r.out), Pending: int(r.pending),
+		WriteErr: syscall.Errno(r.write_sys), Events: Events(r.events),
+		Sessions: c.p.announced != nil, Held: c.p.hold != 0,
+	}
+}
+
+// NewConn makes an SSL (SSL_new) of ctx, which must not be closed.
+func NewConn(ctx *Context, server bool) (*Conn, Queue, bool) {
+	var e C.sc_errors
+	p := C.sc_conn_new(ctx.p, cBool(server), &e)
+	if p == nil {
+		return nil, goQueue(&e), false
+	}
+	return &Conn{p}, Queue{}, true
+}
+
+// SetClient sets SNI, the host name or IP address to verify, whether to
+// verify, and the session to offer (borrowed; the zero Session for none).
+func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queue, bool) {
+	var e C.sc_errors
+	s, h, i := cString(sni), cString(host), cString(ip)
+	defer func() { freeString(s); freeString(h); freeString(i) }()
+	return done(C.sc_conn_client(c.p, s, h, i, cBool(verify), offer.p, &e), &e)
+}
+
+// Handshake is SSL_do_handshake. answers, if any, are those of Lookups.
+func (c *Conn) Handshake(io IO, answers []byte) Result {
+	C.sc_conn_handshake(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
+		bytesPtr(io.Out), C.size_t(len(io.Out)), bytesPtr(answers), C.size_t(len(answers)))
+	return c.result()
+}
+
+// Read is SSL_read_ex.
+func (c *Conn) Read(io IO, buf []byte) Result {
+	C.sc_conn_read(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
+		bytesPtr(buf), C.size_t(len(buf)))
+	return c.result()
+}
+
+// Write is SSL_write_ex, until all is written or the transport is full.
+func (c *Conn) Write(io IO, buf []byte) Result {
+	C.sc_conn_write(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)),
+		bytesPtr(buf), C.size_t(len(buf)))
+	return c.result()
+}
+
+// Flush sends what is kept; release ends a hold first.
+func (c *Conn) Flush(io IO, release bool) Result {
+	C.sc_conn_flush(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)), cBool(release))
+	return c.result()
+}
+
+// Shutdown is SSL_shutdown, where the state allows it.
+func (c *Conn) Shutdown(io IO) Result {
+	C.sc_conn_shutdown(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)))
+	return c.result()
+}
+
+// Free takes the SSL (SSL_free). With mark, the session stays resumable
+// unless a fatal alert was seen.
+func (c *Conn) Free(mark bool) Events { return Events(C.sc_conn_free(c.p, cBool(mark))) }
+
+// Failure returns why the last step failed. It does not cross.
+func (c *Conn) Failure() (code int, errno syscall.Errno, verify int64, q Queue) {
+	r := &c.p.result
+	return int(r.ssl_error), syscall.Errno(r.sys), int64(r.verify), goQueue(c.p.errors)
+}
+
+// Fatal says whether a fatal alert was sent or received.
+func (c *Conn) Fatal() bool { return c.p.fatal != 0 }
+
+// ServerName returns the SNI name of the ClientHello, or "". It does not cross.
+func (c *Conn) ServerName() string { return C.GoString(c.p.server_name) }
+
+// Lookups returns copies of the ids that wait for an answer.
+func (c *Conn) Lookups() [][]byte {
+	h := c.p.hello
+	if h == nil {
+		return nil
+	}
+	var ids [][]byte
+	for i := range int(h.count) {
+		if l := &h.lookup[i]; l.answered == 0 {
+			ids = append(ids, C.GoBytes(unsafe.Pointer(&l.id[0]), C.int(l.id_len)))
+		}
+	}
+	return ids
+}
+
+// AppendMiss, AppendDER and AppendLive build the answers to Lookups, in order.
+func AppendMiss(b []byte) []byte { return append(b, 0) }
+
+// AppendDER answers with an encoding.
+func AppendDER(b, der []byte) []byte {
+	n := len(der)
+	return append(append(b, 1, byte(n>>24), byte(n>>16), byte(n>>8), byte(n)), der...)
+}
+
+// AppendLive answers with a session that must stay alive until Handshake returned.
+func AppendLive(b []byte, s Session) []byte {
+	p := s.p
+	return append(append(b, 2), unsafe.Slice((*byte)(unsafe.Pointer(&p)), unsafe.Sizeof(p))...)
+}
+
+// TakeAnnounced returns new: the sessions that libssl announced. It does not cross.
+func (c *Conn) TakeAnnounced() []Session {
+	var list []Session
+	for p := c.p.announced; p != nil; p = p.next {
+		list = append(list, Session{p})
+	}
+	for _, s := range list {
+		s.p.next = nil
+	}
+	c.p.announced = nil
+	c.p.announced_end = &c.p.announced
+	return list
+}
+
+// Drop takes s; it is freed by the next step, so it costs no crossing.
+func (c *Conn) Drop(s Session) {
+	s.p.next = c.p.dropped
+	c.p.dropped = s.p
+}
+
+// State is the part of crypto/tls.ConnectionState that libssl knows.
+type State struct {
+	Version, Cipher int
+	Resumed         bool
+	ALPN            string
+	ServerName      string
+	Peer, Verified  [][]byte // DER, leaf first
+	OCSP            []byte
+	VerifyResult    int64
+}
+
+// State reads all in one crossing, and a second one to free the copies.
+func (c *Conn) State() State {
+	var s C.sc_state
+	C.sc_conn_state(c.p, &s)
+	st := State{
+		Version: int(s.version), Cipher: int(s.cipher), Resumed: s.resumed != 0,
+		ALPN:       string(C.GoBytes(unsafe.Pointer(s.alpn), C.int(s.alpn_len))),
+		ServerName: C.GoString(s.server_name),
+		Peer:       split(s.certs, s.certs_len), Verified: split(s.verified, s.verified_len),
+		VerifyResult: int64(s.verify),
+	}
+	if s.ocsp_len > 0 {
+		st.OCSP = C.GoBytes(unsafe.Pointer(s.ocsp), C.int(s.ocsp_len))
+	}
+	if s.certs != nil || s.verified != nil {
+		C.sc_state_free(&s)
+	}
+	return st
+}
+
+func split(p *C.uchar, n C.size_t) [][]byte {
+	var list [][]byte
+	for b := C.GoBytes(unsafe.Pointer(p), C.int(n)); len(b) > 4; {
+		m := 4 + int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+		list = append(list, b[4:m:m])
+		b = b[m:]
+	}
+	return list
+}
+
+// Export is SSL_export_keying_material; a nil context is none.
+func (c *Conn) Export(out []byte, label string, context []byte) bool {
+	l := cString(label)
+	defer freeString(l)
+	return C.sc_conn_export(c.p, bytesPtr(out), C.size_t(len(out)), l, C.size_t(len(label)),
+		bytesPtr(context), C.size_t(len(context)), cBool(context != nil)) == 1
+}
+
+// Session returns new: a private copy of the connection's session.
+func (c *Conn) Session() Session { return Session{C.sc_conn_session(c.p)} }
+
+// SSL_new_session_ticket queues a ticket for the next write.
+func (c *Conn) SSL_new_session_ticket() bool { return C.sc_conn_new_ticket(c.p) == 1 }
+
+// SSL_key_update queues a KeyUpdate for the next write.
+func (c *Conn) SSL_key_update(request bool) bool {
+	return C.sc_conn_key_update(c.p, cBool(request)) == 1
+}

@@ -1,0 +1,393 @@
+/*
+ * The C side of the binding. What stands here exists because cgo cannot call
+ * it (macros, callbacks) or because several calls must be one crossing.
+ *
+ * Ownership, one word for each pointer: "takes" (the callee owns it after the
+ * call), "borrows" (only for the call), "returns new" (the caller owns it).
+ * A uintptr_t named handle is a runtime/cgo.Handle; nothing else of Go is kept.
+ */
+#ifndef SESSIONCB_SHIM_H
+#define SESSIONCB_SHIM_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+/* ---- errors (errors.c) -------------------------------------------------- */
+
+enum { SC_MAX_ERRORS = 4, SC_ERROR_DATA = 160 };
+
+typedef struct sc_error {
+    unsigned long code;
+    int line;
+    const char *file;          /* static strings of the library */
+    const char *library;
+    const char *reason;
+    char data[SC_ERROR_DATA];
+} sc_error;
+
+/* What the failing crossing found in its thread's error queue, oldest first. */
+typedef struct sc_errors {
+    int count;
+    int sys;                   /* errno, or 0 */
+    sc_error e[SC_MAX_ERRORS];
+} sc_errors;
+
+void sc_errors_take(sc_errors *e);
+void sc_errors_clear(void);
+
+/* ---- sessions (session.c) ----------------------------------------------- */
+
+/* Why a session was removed; the order is that of sessioncb.Reason. */
+enum {
+    SC_UNKNOWN, SC_EXPLICIT, SC_EXPIRED, SC_EVICTED, SC_FLUSHED, SC_CONTEXT_FREED,
+    SC_FAULTY, SC_UNCLEAN_CLOSE, SC_SINGLE_USE, SC_USED
+};
+
+/*
+ * One reference on an SSL_SESSION, with what Go reads of it without a
+ * crossing, and its place in a list of events.
+ */
+typedef struct sc_session {
+    SSL_SESSION *session;      /* owned */
+    struct sc_session *next;
+    int64_t time;
+    int64_t timeout;
+    int version;
+    int reason;                /* of a removal */
+    unsigned char handshake_done;
+    unsigned char id_len;
+    unsigned char context_len;
+    unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
+    unsigned char context[SSL_MAX_SID_CTX_LENGTH];
+    char fault[96];            /* of a removal as faulty: the error, or "" */
+} sc_session;
+
+/* Takes one reference on s; NULL when out of memory (the reference is freed). */
+sc_session *sc_session_box(SSL_SESSION *s);
+/* Takes b; NULL is allowed. */
+void sc_session_free(sc_session *b);
+/* Takes each of a list linked by next. */
+void sc_session_free_list(sc_session *b);
+/* Borrows der; returns new, or NULL with e filled. */
+sc_session *sc_session_parse(const void *der, size_t len, sc_errors *e);
+/* Borrows b; writes the encoding if cap suffices; returns its length, 0 if it has none. */
+int sc_session_encode(sc_session *b, void *out, int cap);
+/* Borrows b; returns new: another reference, or a copy with the references of its own. */
+sc_session *sc_session_retain(sc_session *b);
+sc_session *sc_session_dup(sc_session *b);
+/* Replaces the box's reference by a private copy; 0 when out of memory. */
+int sc_session_unshare(sc_session *b);
+void sc_session_set_time(sc_session *b, int64_t t);
+void sc_session_set_timeout(sc_session *b, int64_t t);
+int sc_session_set_id_context(sc_session *b, const void *id, unsigned int len);
+int sc_session_set_id(sc_session *b, const void *id, unsigned int len);
+int sc_session_set_appdata(sc_session *b, const void *data, size_t len);
+/* Borrows; returns new bytes of OPENSSL_malloc in *der; their length, or 0. */
+int sc_session_peer_der(sc_session *b, unsigned char **der);
+int64_t sc_session_time(const SSL_SESSION *s);
+
+/* ---- contexts (context.c, callbacks.c) ----------------------------------- */
+
+typedef int (*sc_new_cb)(SSL *, SSL_SESSION *);
+typedef SSL_SESSION *(*sc_get_cb)(SSL *, const unsigned char *, int, int *);
+typedef void (*sc_remove_cb)(SSL_CTX *, SSL_SESSION *);
+
+/* Which callbacks, as bits. */
+enum { SC_NEW = 1, SC_GET = 2, SC_REMOVE = 4 };
+
+/* What the get callback did with answers it could not use; index of refused. */
+enum {
+    SC_MALFORMED = 1, SC_WRONG_ID, SC_WRONG_CONTEXT, SC_WRONG_VERSION, SC_PAST,
+    SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_VERDICTS
+};
+
+/*
+ * The Go side of an SSL_CTX. It is found in the SSL_CTX's ex_data, and counted:
+ * one reference for the ex_data, one for the Go object. The last one deletes
+ * the handle.
+ */
+typedef struct sc_context {
+    atomic_int refs;
+    uintptr_t handle;
+    SSL_CTX *ctx;              /* owned until sc_context_close */
+    _Atomic(sc_session *) removed;  /* newest first; Go takes the list whole */
+    atomic_int dead;           /* the SSL_CTX is gone: no event will follow */
+    atomic_int detached;       /* an attachment was closed: pass to the earlier callbacks */
+    int attached;              /* C code drives the SSLs */
+    int parks;                 /* lookups are made outside OpenSSL's stack */
+    int callbacks;             /* bits: ours are registered */
+    int chain;                 /* call the earlier callbacks too */
+    sc_new_cb prior_new;
+    sc_get_cb prior_get;
+    sc_remove_cb prior_remove;
+    unsigned char sid_ctx[SSL_MAX_SID_CTX_LENGTH];
+    unsigned int sid_ctx_len;
+    unsigned char *alpn;       /* owned; wire format, in order of preference */
+    unsigned int alpn_len;
+    atomic_ulong refused[SC_VERDICTS];
+    atomic_ulong lost;         /* events dropped for want of memory */
+} sc_context;
+
+/* Takes handle and returns new (with a reference for the caller), or NULL with e filled. */
+sc_context *sc_context_new(uintptr_t handle, sc_errors *e);
+/*
+ * Drops our reference on the SSL_CTX. Like every call that may remove
+ * sessions it returns bits SC_EVENT_*.
+ */
+unsigned sc_context_close(sc_context *c);
+void sc_context_unref(sc_context *c);
+enum { SC_EVENT_REMOVED = 1, SC_EVENT_DEAD = 2 };
+
+/* Setters: 1, or 0 with e filled. They borrow all they are given. */
+int sc_context_chain(sc_context *c, const void *pem, size_t len, sc_errors *e);
+int sc_context_key(sc_context *c, const void *pem, size_t len,
+                   const char *pass, size_t pass_len, sc_errors *e);
+int sc_context_trust_pem(sc_context *c, const void *pem, size_t len, int name_to_clients, sc_errors *e);
+int sc_context_trust_dir(sc_context *c, const char *dir, sc_errors *e);
+int sc_context_trust_system(sc_context *c, sc_errors *e);
+int sc_context_versions(sc_context *c, int min, int max, sc_errors *e);
+int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
+                       const char *groups, sc_errors *e);
+int sc_context_sid_ctx(sc_context *c, const void *id, unsigned int len, sc_errors *e);
+int sc_context_alpn(sc_context *c, const void *protos, unsigned int len, sc_errors *e);
+void sc_context_cache(sc_context *c, long mode, long size, long timeout,
+                      int no_ticket, int num_tickets);
+void sc_context_verify(sc_context *c, int mode, int depth);
+void sc_context_early_data(sc_context *c, uint32_t max);
+/* Registers the callbacks of the bits, and takes back ours of the others. */
+void sc_context_callbacks(sc_context *c, int bits);
+
+typedef struct sc_stats {
+    int64_t number, connect, connect_good, connect_renegotiate, accept, accept_good,
+        accept_renegotiate, hits, cb_hits, misses, timeouts, cache_full;
+} sc_stats;
+void sc_context_stats(sc_context *c, sc_stats *s);
+int64_t sc_context_number(sc_context *c, int what, int64_t value);
+enum { SC_GET_SIZE, SC_SET_SIZE, SC_GET_TIMEOUT, SC_SET_TIMEOUT };
+
+/* Cache operations. They borrow the session and set *events to SC_EVENT bits. */
+int sc_context_add(sc_context *c, sc_session *b, unsigned *events);
+int sc_context_remove(sc_context *c, sc_session *b, unsigned *events);
+void sc_context_flush(sc_context *c, int64_t when, unsigned *events);
+
+/* ---- attachments (attach.c) ----------------------------------------------- */
+
+enum { SC_REFUSE, SC_CHAIN, SC_REPLACE };
+enum { SC_ATTACH_TAKEN = -1, SC_ATTACH_OURS = -2, SC_ATTACH_FAILED = -3 };
+
+/*
+ * Borrows ctx and makes a reference of its own on it. Takes handle, returns new
+ * in *out and 1; or takes nothing and returns a negative code. which holds the bits of the callbacks in the way.
+ */
+int sc_attach(SSL_CTX *ctx, uintptr_t handle, int bits, int mode, sc_context **out, int *which);
+/* Detaches; with restore the earlier pointers are set again. */
+unsigned sc_detach(sc_context *c, int restore);
+/* Call an earlier C callback, with its own rule of references. Borrow all. */
+int sc_prior_new(sc_context *c, SSL *ssl, sc_session *b);
+sc_session *sc_prior_get(sc_context *c, SSL *ssl, const unsigned char *id, int len);
+void sc_prior_remove(sc_context *c, sc_session *b);
+
+/* An SSL that C code drives, as a handler may look at it. */
+int sc_foreign_server_name(SSL *ssl, char *out, int cap);
+
+/* ---- connections (conn.c, bio.c, hello.c) ---------------------------------- */
+
+/* How a step ended. */
+enum {
+    SC_DONE, SC_WANT_READ, SC_WANT_WRITE, SC_WANT_LOOKUP,
+    SC_CLOSED,                 /* the peer's close_notify */
+    SC_TRUNCATED,              /* the transport ended without one */
+    SC_FAILED
+};
+
+enum { SC_MAX_LOOKUPS = 8 };   /* identities looked up for one ClientHello */
+
+typedef struct sc_lookup {
+    unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
+    unsigned char id_len;
+    unsigned char answered;
+    unsigned char *der;        /* owned, cleansed when freed; NULL: a miss, or live */
+    size_t der_len;
+    SSL_SESSION *live;         /* owned reference; duplicated for each use */
+} sc_lookup;
+
+/* What a ClientHello asked for. HelloRetryRequest brings a second one. */
+typedef struct sc_hello {
+    int count;
+    sc_lookup lookup[2 * SC_MAX_LOOKUPS];
+} sc_hello;
+
+typedef struct sc_result {
+    int status;
+    int ssl_error;             /* SSL_get_error, when the status is SC_FAILED */
+    int sys;                   /* errno of the transport, or 0 */
+    int write_sys;             /* errno of a failed flush, or 0 */
+    unsigned events;           /* SC_EVENT_* */
+    size_t n;                  /* application bytes read or written */
+    size_t in;                 /* borrowed input consumed */
+    size_t out;                /* borrowed output filled */
+    size_t pending;            /* encrypted bytes that have not left yet */
+    long verify;               /* X509_V_*, when the status is SC_FAILED */
+} sc_result;
+
+typedef struct sc_conn {
+    SSL *ssl;                  /* owned */
+    sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
+    /* The transport during a step: a descriptor, or borrowed memory. */
+    int fd;
+    const unsigned char *in;
+    size_t in_len, in_pos;
+    unsigned char *out;
+    size_t out_cap, out_len;
+    int eof;                   /* the transport's input ended */
+    int sys;                   /* errno of a failed transport call in this step */
+    /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
+    unsigned char *kept;
+    size_t kept_cap, kept_len, kept_pos;
+    int hold;                  /* a session was announced: keep all until released */
+    int gather;                /* inside a handshake: a flight is one write */
+    int done;                  /* the handshake finished */
+    int fatal;                 /* a fatal alert was sent or received */
+    char *server_name;         /* owned; of the ClientHello */
+    sc_hello *hello;           /* owned; until the handshake ends */
+    sc_session *announced;     /* owned, oldest first, until Go takes them */
+    sc_session **announced_end;
+    sc_session *dropped;       /* owned; freed by the next step */
+    sc_errors *errors;         /* owned; of the last failure */
+    sc_result result;
+} sc_conn;
+
+/* Returns new, or NULL with e filled. Borrows c, which must not be closed. */
+sc_conn *sc_conn_new(sc_context *c, int server, sc_errors *e);
+/*
+ * A client's name for SNI and for the check of the certificate (host or ip may be
+ * NULL), the session to offer (borrowed and duplicated), ALPN.
+ */
+int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip,
+                   int verify, sc_session *offer, sc_errors *e);
+
+/*
+ * Steps: each is one crossing. fd is the descriptor, or -1 for memory: in is
+ * borrowed for the call, as is out. eof says that no input will follow. The
+ * outcome is in c->result.
+ */
+void sc_conn_handshake(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
+                       void *out, size_t out_cap, const void *answers, size_t answers_len);
+void sc_conn_read(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
+                  void *buf, size_t len);
+void sc_conn_write(sc_conn *c, int fd, void *out, size_t out_cap, const void *buf, size_t len);
+/* Sends what is kept; release ends a hold first. */
+void sc_conn_flush(sc_conn *c, int fd, void *out, size_t out_cap, int release);
+/* Our close_notify, if the state allows one. */
+void sc_conn_shutdown(sc_conn *c, int fd, void *out, size_t out_cap);
+/*
+ * Takes c. Unless a fatal alert was seen, mark sets SSL_SENT_SHUTDOWN so that
+ * the session stays resumable. Returns SC_EVENT bits of the birth context.
+ */
+unsigned sc_conn_free(sc_conn *c, int mark);
+/* SSL_new_session_ticket, SSL_key_update: queued, sent by the next write. */
+int sc_conn_new_ticket(sc_conn *c);
+int sc_conn_key_update(sc_conn *c, int request);
+
+typedef struct sc_state {
+    int version, resumed, cipher;
+    const unsigned char *alpn; /* borrowed from the SSL */
+    unsigned int alpn_len;
+    const char *server_name;   /* borrowed from the SSL */
+    unsigned char *certs;      /* new: each 4 bytes of length, then DER; peer chain, leaf first */
+    size_t certs_len;
+    unsigned char *verified;   /* new: the verified chain in the same form */
+    size_t verified_len;
+    unsigned char *ocsp;       /* borrowed from the SSL */
+    long ocsp_len;
+    long verify;
+} sc_state;
+void sc_conn_state(sc_conn *c, sc_state *s);
+void sc_state_free(sc_state *s);
+int sc_conn_export(sc_conn *c, void *out, size_t out_len, const char *label, size_t label_len,
+                   const void *context, size_t context_len, int use_context);
+/* Returns new, or NULL if there is none. */
+sc_session *sc_conn_session(sc_conn *c);
+
+/* bio.c */
+BIO *sc_bio_new(sc_conn *c);
+void sc_bio_push(sc_conn *c);
+
+/* hello.c */
+int sc_hello_cb(SSL *ssl, int *alert, void *arg);
+void sc_hello_answer(sc_conn *c, const unsigned char *answers, size_t len);
+void sc_hello_free(sc_conn *c);
+/* Whether a ClientHello offered a session that was looked up under this id. */
+int sc_hello_offered(const sc_conn *c, const sc_session *b);
+/* Returns new: the session that the answer allows, or NULL. */
+SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len);
+
+/* accept.c: what a get callback may return, whatever the store said. */
+SSL_SESSION *sc_decode(const unsigned char *der, size_t len);
+int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
+              const unsigned char *sid_ctx, int sid_ctx_len);
+
+/* ---- the record of the running call (record.c) ------------------------------ */
+
+enum {
+    SC_OP_IO, SC_OP_CONN_FREE, SC_OP_REMOVE, SC_OP_FLUSH, SC_OP_ADD, SC_OP_CONTEXT_FREE
+};
+
+/*
+ * What this thread is asking OpenSSL to do. A callback finds here whether we
+ * made the call, for which connection, and why a session is removed.
+ */
+typedef struct sc_record {
+    int op;
+    SSL *ssl;
+    sc_conn *conn;
+    sc_context *context;       /* its events come back in the result */
+    SSL_SESSION *session;
+    int unclean;               /* SSL_free will call the session bad */
+    int64_t when;              /* of a flush */
+    unsigned events;
+    struct sc_record *outer;
+} sc_record;
+
+void sc_record_enter(sc_record *r);
+void sc_record_leave(sc_record *r);
+sc_record *sc_record_current(void);
+
+/* A Go handler's answer to get_session_cb: new bytes of malloc, or a new box. */
+typedef struct sc_answer {
+    unsigned char *der;
+    size_t len;
+    sc_session *live;
+} sc_answer;
+
+/* ---- callbacks (callbacks.c) ------------------------------------------------ */
+
+int sc_on_new(SSL *ssl, SSL_SESSION *s);
+SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy);
+void sc_on_remove(SSL_CTX *ctx, SSL_SESSION *s);
+sc_context *sc_context_of(const SSL_CTX *ctx);
+sc_context *sc_birth(const SSL *ssl);
+int sc_set_context_of(SSL_CTX *ctx, sc_context *c);
+
+/* ---- start and gauges (init.c) ---------------------------------------------- */
+
+/* 1, or 0 when libssl cannot be used. */
+int sc_init(void);
+extern int sc_context_index;
+extern int sc_birth_index;
+
+/* Live objects. Contexts, connections and sessions are those of this shim. */
+typedef struct sc_gauges {
+    int64_t contexts, conns, bios, sessions;
+    int64_t ssl_ctx, ssl, ssl_session;  /* all in the process, once counted */
+} sc_gauges;
+void sc_gauges_read(sc_gauges *g);
+/* Begins to count all SSL_CTX, SSL and SSL_SESSION objects; for tests. */
+int sc_gauges_count_all(void);
+extern atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
+
+#endif

@@ -1,0 +1,468 @@
+package ssl
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// closeNotifyTimeout bounds how long Close waits to send close_notify.
+const closeNotifyTimeout = 5 * time.Second
+
+// errShutdown is what Write reports after CloseWrite.
+var errShutdown = errors.New("ssl: protocol is shut down for writing")
+
+// Conn is a TLS connection, and a [net.Conn]: Read and Write from different
+// goroutines, deadlines, Close from any. The handshake runs with the first
+// Read, Write or ConnectionState, or by Handshake.
+//
+// A Conn whose transport is exactly a *net.TCPConn or a stream *net.UnixConn
+// lets OpenSSL use the descriptor; any other net.Conn is read and written
+// through memory. The behaviour is the same.
+type Conn struct {
+	mark
+	ctx    *Context
+	nc     net.Conn
+	tr     transport
+	server bool
+
+	// mu is held for one crossing, and never while waiting.
+	mu        sync.Mutex
+	ssl       *cshim.Conn // nil once freed
+	failure   error       // of the last failed step
+	announced []cshim.Session
+
+	handshaking chan struct{} // holds one token: who has it runs the handshake
+	established atomic.Bool
+	result      error // of the handshake, once established
+	hs          handshakeStep
+
+	rd          readStep
+	wr          writeStep
+	releaseStep step
+	flushStep   step
+	closeStep   step
+	flushing    atomic.Bool
+
+	readDeadline, writeDeadline deadline
+	closing                     atomic.Bool
+	closed                      chan struct{}
+	cleanup                     runtime.Cleanup // frees the SSL of a forgotten Conn
+
+	reports sync.Mutex
+	report  []error // of handlers
+}
+
+// The state of a running operation. Its step is made once for the Conn: a
+// closure a call would be an allocation.
+type (
+	handshakeStep struct {
+		run      step
+		result   cshim.Result
+		answers  []byte
+		lent     lentSessions // in answers
+		slot     bool         // has a slot of the gate
+		needSlot bool
+	}
+	readStep struct {
+		mu     sync.Mutex
+		run    step
+		buf    []byte
+		result cshim.Result
+		err    error // of every later Read
+	}
+	writeStep struct {
+		mu     sync.Mutex
+		run    step
+		buf    []byte
+		n      int // of buf, taken by OpenSSL
+		result cshim.Result
+		err    error // of every later Write
+	}
+)
+
+var (
+	_ net.Conn       = (*Conn)(nil)
+	_ sessioncb.Conn = (*Conn)(nil)
+)
+
+// Server makes the server side of a TLS connection over nc, which the Conn
+// owns from then on. It does not handshake yet.
+func Server(nc net.Conn, ctx *Context) (*Conn, error) {
+	return newConn("server", nc, ctx, true, nil)
+}
+
+// ClientOptions are what one client connection needs beyond its Context. The
+// zero value, and nil, mean no name and no session.
+type ClientOptions struct {
+	// ServerName is sent (SNI) unless it is an IP address, and verified
+	// against the server's certificate in the handshake
+	// (SSL_set_tlsext_host_name, X509_VERIFY_PARAM_set1_host, _set1_ip_asc).
+	// It may be empty only with VerifyNone; Dial fills it in.
+	ServerName string
+	// Session is offered for resumption; it stays the caller's
+	// (SSL_set_session of a duplicate).
+	Session *Session
+}
+
+// Client makes the client side of a TLS connection over nc, which the Conn
+// owns from then on. It does not handshake yet. New sessions come to the
+// Context's NewHandler: in TLS 1.3 after the handshake, with a Read, and more
+// than one.
+func Client(nc net.Conn, ctx *Context, o *ClientOptions) (*Conn, error) {
+	if o == nil {
+		o = &ClientOptions{}
+	}
+	return newConn("client", nc, ctx, false, o)
+}
+
+func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions) (*Conn, error) {
+	fail := func(err error) (*Conn, error) { return nil, &Error{Op: op, Err: err} }
+	switch {
+	case nc == nil:
+		return fail(errors.New("the net.Conn is nil"))
+	case ctx == nil:
+		return fail(errors.New("the Context is nil"))
+	case server && !ctx.identity:
+		return fail(errors.New("the Context has no certificate"))
+	case !server && ctx.verify != VerifyNone && !ctx.trusts:
+		return fail(errors.New("the Context has no CA certificates to verify a server: set CAPEM, CAFile, CADir or SystemCAs, or VerifyNone"))
+	case !server && ctx.verify != VerifyNone && o.ServerName == "":
+		return fail(errors.New("ServerName is empty: there is nothing to verify the server's certificate against; set it, or VerifyNone"))
+	}
+	tr, err := newTransport(nc)
+	if err != nil {
+		return fail(err)
+	}
+	c := &Conn{
+		ctx: ctx, nc: nc, tr: tr, server: server,
+		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	c.hs.run = c.stepHandshake
+	c.rd.run = c.stepRead
+	c.wr.run = c.stepWrite
+	c.flushStep = func(tr cshim.IO) (bool, int, int) { return c.stepFlush(tr, false) }
+	c.releaseStep = func(tr cshim.IO) (bool, int, int) { return c.stepFlush(tr, true) }
+	c.closeStep = c.stepShutdown
+
+	var q cshim.Queue
+	ok := false
+	ctx.mu.Lock()
+	if ctx.closed {
+		ctx.mu.Unlock()
+		return nil, ErrContextClosed
+	}
+	ctx.born = true
+	c.ssl, q, ok = cshim.NewConn(ctx.side.c, server)
+	ctx.mu.Unlock()
+	if !ok {
+		return nil, opError(op, q)
+	}
+	c.cleanup = runtime.AddCleanup(c, func(s *cshim.Conn) {
+		forgotten.Add(1)
+		ctx.side.after(s.Free(true))
+	}, c.ssl)
+	if !server {
+		if err := c.setClient(o); err != nil {
+			c.free(true)
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *Conn) setClient(o *ClientOptions) error {
+	verify := c.ctx.verify != VerifyNone
+	sni, host, ip := o.ServerName, "", ""
+	if net.ParseIP(o.ServerName) != nil {
+		sni, ip = "", o.ServerName
+	} else {
+		host = o.ServerName
+	}
+	if !verify {
+		host, ip = "", ""
+	}
+	var q cshim.Queue
+	ok := false
+	set := func(offer cshim.Session) { q, ok = c.ssl.SetClient(sni, host, ip, verify, offer) }
+	if o.Session == nil {
+		set(cshim.Session{})
+	} else if !o.Session.use(set) {
+		return &Error{Op: "client: session", Err: sessioncb.ErrSessionClosed}
+	}
+	if !ok {
+		return opError("client: server name or session", q)
+	}
+	return nil
+}
+
+// Context returns the birth context: its callbacks run for this connection.
+func (c *Conn) Context() sessioncb.Context { return c.ctx }
+
+// IsServer says which side this is (SSL_is_server).
+func (c *Conn) IsServer() bool { return c.server }
+
+// SessionIDContext returns the session id context in force.
+func (c *Conn) SessionIDContext() []byte { return c.ctx.SessionIDContext() }
+
+// NetConn returns the transport. What is read from it or written to it is
+// missing from the TLS stream.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// SetDeadline sets the deadlines of Read and Write, and of the handlers and
+// the handshake that run for them. The zero Time is none. After a Write that
+// timed out the connection cannot be written any more.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.readDeadline.set(t)
+	c.writeDeadline.set(t)
+	return c.nc.SetDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of Read; see SetDeadline.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.readDeadline.set(t)
+	return c.nc.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the deadline of Write; see SetDeadline.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writeDeadline.set(t)
+	return c.nc.SetWriteDeadline(t)
+}
+
+// Read reads what the peer sent (SSL_read_ex). It returns io.EOF after the
+// peer's close_notify, and io.ErrUnexpectedEOF if the transport ended without
+// one: the data may be cut.
+func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c.rd.mu.Lock()
+	defer c.rd.mu.Unlock()
+	if c.rd.err != nil {
+		return 0, c.rd.err
+	}
+	c.rd.buf = b
+	defer func() { c.rd.buf = nil }()
+	r := &c.rd.result
+	err := c.tr.input(c.rd.run)
+	for err == nil && r.Sessions {
+		c.announce(context.Background(), &c.readDeadline)
+		if r.Status != cshim.WantRead {
+			break
+		}
+		err = c.tr.input(c.rd.run)
+	}
+	if r.Pending > 0 && !r.Held {
+		c.flushSoon()
+	}
+	switch {
+	case err != nil:
+		return 0, transportError("read", err)
+	case r.Status == cshim.Done:
+		return r.N, nil
+	case r.Status == cshim.Closed:
+		c.rd.err = io.EOF
+	case r.Status == cshim.Truncated:
+		c.rd.err = io.ErrUnexpectedEOF
+	default:
+		c.rd.err = c.stepFailure("read")
+	}
+	return 0, c.rd.err
+}
+
+// Write writes b (SSL_write_ex), and returns when the transport has taken all
+// of it. After a failure with bytes on the way every later Write reports it
+// again: half a record cannot be taken back.
+func (c *Conn) Write(b []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	c.wr.mu.Lock()
+	defer c.wr.mu.Unlock()
+	if c.wr.err != nil {
+		return 0, c.wr.err
+	}
+	c.wr.buf, c.wr.n, c.wr.result = b, 0, cshim.Result{}
+	defer func() { c.wr.buf = nil }()
+	for {
+		err := c.tr.output(c.wr.run)
+		r := &c.wr.result
+		if r.Sessions {
+			// A ticket that NewSessionTicket queued: it leaves when it is stored.
+			c.announce(context.Background(), &c.writeDeadline)
+		}
+		if err == nil && r.Held {
+			err = c.tr.output(c.releaseStep)
+			if err == nil && r.Status != cshim.Failed {
+				if c.wr.n == len(b) {
+					return c.wr.n, nil
+				}
+				continue
+			}
+		}
+		switch {
+		case err != nil:
+			err = transportError("write", err)
+			if r.Pending > 0 || c.wr.n > 0 || !isTimeout(err) {
+				c.wr.err = err
+			}
+			return c.wr.n, err
+		case r.Status == cshim.Done:
+			return c.wr.n, nil
+		default:
+			c.wr.err = c.stepFailure("write")
+			return c.wr.n, c.wr.err
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// flushSoon sends what a Read left to be sent: answers of OpenSSL itself. A
+// Write that runs sends them; else a goroutine does, so that Read never waits
+// for the other direction.
+func (c *Conn) flushSoon() {
+	if !c.flushing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		c.wr.mu.Lock()
+		defer c.wr.mu.Unlock()
+		c.flushing.Store(false)
+		if c.wr.err == nil {
+			if err := c.tr.output(c.flushStep); err != nil && !isTimeout(err) {
+				c.wr.err = transportError("write", err)
+			}
+		}
+	}()
+}
+
+// CloseWrite sends close_notify (SSL_shutdown); Read goes on. It is an error
+// before the handshake finished.
+func (c *Conn) CloseWrite() error {
+	if !c.established.Load() || c.result != nil {
+		return &Error{Op: "close write", Err: errors.New("the handshake has not finished")}
+	}
+	c.wr.mu.Lock()
+	defer c.wr.mu.Unlock()
+	if c.wr.err != nil {
+		return c.wr.err
+	}
+	err := c.tr.output(c.closeStep)
+	c.wr.err = errShutdown
+	if err != nil {
+		return transportError("close write", err)
+	}
+	return nil
+}
+
+// Close sends close_notify if no Write is under way, waiting 5 s at the most,
+// and closes the transport. The session stays resumable unless a fatal alert
+// was seen (SSL_set_shutdown, SSL_free). Calls that wait return net.ErrClosed,
+// as does a second Close.
+func (c *Conn) Close() error { return c.end(true) }
+
+// Abort closes the transport at once, without close_notify, and lets OpenSSL
+// declare the session dead: remove_session_cb runs, with the reason
+// UncleanClose. It is for a peer that broke the protocol above TLS.
+func (c *Conn) Abort() error { return c.end(false) }
+
+func (c *Conn) end(clean bool) error {
+	if !c.closing.CompareAndSwap(false, true) {
+		return net.ErrClosed
+	}
+	close(c.closed) // ends the waits of handlers
+	if clean && c.established.Load() && c.result == nil && c.wr.mu.TryLock() {
+		if c.wr.err == nil {
+			c.nc.SetWriteDeadline(time.Now().Add(closeNotifyTimeout))
+			c.tr.output(c.closeStep) // the peer may be gone: nothing to report
+			c.wr.err = net.ErrClosed
+		}
+		c.wr.mu.Unlock()
+	}
+	err := c.nc.Close()
+	c.free(clean)
+	return err
+}
+
+// free frees the SSL. No operation is inside it: each holds mu for its call.
+func (c *Conn) free(mark bool) {
+	c.mu.Lock()
+	s := c.ssl
+	c.ssl = nil
+	waiting := c.announced
+	c.announced = nil
+	var events cshim.Events
+	if s != nil {
+		c.cleanup.Stop()
+		events = s.Free(mark)
+	}
+	c.mu.Unlock()
+	cshim.FreeSessions(waiting)
+	c.ctx.side.after(events)
+}
+
+// NewSessionTicket queues one more TLS 1.3 ticket, which the next Write sends
+// (SSL_new_session_ticket). Its session is announced to the NewHandler by that Write.
+func (c *Conn) NewSessionTicket() error {
+	return c.queue("new session ticket", (*cshim.Conn).SSL_new_session_ticket)
+}
+
+// KeyUpdate queues a change of our sending keys, sent with the next Write, in
+// TLS 1.3 (SSL_key_update); request asks the peer to change its own.
+func (c *Conn) KeyUpdate(request bool) error {
+	return c.queue("key update", func(s *cshim.Conn) bool { return s.SSL_key_update(request) })
+}
+
+func (c *Conn) queue(op string, f func(*cshim.Conn) bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ssl == nil:
+		return net.ErrClosed
+	case !f(c.ssl):
+		return &Error{Op: op, Err: errors.New("not possible in this state: it needs TLS 1.3 and a finished handshake")}
+	}
+	return nil
+}
+
+// HandlerErrors returns what the handlers of this connection reported: errors
+// of the GetHandler, and panics. They never fail the handshake.
+func (c *Conn) HandlerErrors() []error {
+	c.reports.Lock()
+	defer c.reports.Unlock()
+	return slices.Clone(c.report)
+}
+
+func (c *Conn) note(err error) {
+	if err == nil {
+		return
+	}
+	c.reports.Lock()
+	defer c.reports.Unlock()
+	if len(c.report) < 16 { // a bound, whatever the peer makes us do
+		c.report = append(c.report, err)
+	}
+}

@@ -1,0 +1,168 @@
+package ssl
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// Time limits of handlers that set none.
+const (
+	defaultLookupTimeout = 2 * time.Second
+	defaultStoreTimeout  = 2 * time.Second
+)
+
+// errHandlerLate is the miss of a GetHandler that did not answer in time.
+var errHandlerLate = errors.New("ssl: Get handler did not answer in time")
+
+// handlerOptions are the bounds of all handlers of one SSL_CTX.
+type handlerOptions struct {
+	lookup, store time.Duration
+	onPanic       func(*HandlerPanicError)
+}
+
+// handlerCounts are what became of the calls of handlers.
+type handlerCounts struct{ panics, errors, late, turnedAway atomic.Uint64 }
+
+func newHandlerOptions(lookup, store time.Duration, onPanic func(*HandlerPanicError)) handlerOptions {
+	if lookup == 0 {
+		lookup = defaultLookupTimeout
+	}
+	if store == 0 {
+		store = defaultStoreTimeout
+	}
+	if onPanic == nil {
+		onPanic = func(e *HandlerPanicError) {
+			slog.Error("ssl: session handler failed", "handler", e.Handler, "panic", e.Value, "stack", string(e.Stack))
+		}
+	}
+	return handlerOptions{lookup: lookup, store: store, onPanic: onPanic}
+}
+
+// panicked counts and reports. A program that wants to crash does so in onPanic.
+func (s *side) panicked(e *HandlerPanicError) {
+	s.counts.panics.Add(1)
+	s.options.onPanic(e)
+}
+
+// contained runs f on a goroutine of its own, where neither a panic nor
+// Goexit reaches anybody, and sends what it returned, or failure's value.
+func contained[T any](f func() T, failure func(*HandlerPanicError) T, handler string) <-chan T {
+	result := make(chan T, 1)
+	go func() {
+		returned := false
+		defer func() {
+			if returned {
+				return
+			}
+			v := recover()
+			result <- failure(&HandlerPanicError{Handler: handler, Value: v, Stack: debug.Stack()})
+		}()
+		v := f()
+		returned = true
+		result <- v
+	}()
+	return result
+}
+
+// limits are the ends that a handler's context follows.
+type limits struct {
+	deadline *deadline // nil: none
+	closed   <-chan struct{}
+}
+
+// wait returns what the handler sent, or false once its time is over; cancel
+// ends the handler's context then.
+func wait[T any](ctx context.Context, cancel context.CancelFunc, l limits, result <-chan T) (v T, ok bool) {
+	var past <-chan struct{}
+	if l.deadline != nil {
+		past = l.deadline.wait()
+	}
+	select {
+	case v = <-result:
+		return v, true
+	default:
+	}
+	select {
+	case v = <-result:
+		return v, true
+	case <-ctx.Done():
+	case <-past:
+	case <-l.closed:
+	}
+	cancel()
+	return v, false
+}
+
+// found is what a GetHandler came to.
+type found struct {
+	answer sessioncb.Answer
+	err    error
+}
+
+// get asks the GetHandler. Every failure is a miss with its error.
+func (s *side) get(ctx context.Context, l limits, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	h := s.handlers.Load().Get
+	if h == nil {
+		return sessioncb.Answer{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.lookup)
+	defer cancel()
+	result := contained(func() found {
+		a, err := h.GetSession(ctx, c, id)
+		return found{a, err}
+	}, func(e *HandlerPanicError) found {
+		s.panicked(e)
+		return found{err: e}
+	}, "Get")
+	f, ok := wait(ctx, cancel, l, result)
+	switch {
+	case !ok:
+		s.counts.late.Add(1)
+		return sessioncb.Answer{}, errHandlerLate
+	case f.err != nil:
+		s.counts.errors.Add(1)
+		return sessioncb.Answer{}, f.err
+	}
+	return f.answer, nil
+}
+
+// announce tells the NewHandler of one session and waits for it, or for the
+// limits. free takes the session back if the handler does not keep it.
+func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim.Session, free func(cshim.Session)) error {
+	h := s.handlers.Load().New
+	if h == nil {
+		free(b)
+		return nil
+	}
+	v := lend(b, b.Snapshot())
+	ctx, cancel := context.WithTimeout(ctx, s.options.store)
+	defer cancel()
+	result := contained(func() error {
+		kept := false
+		defer func() {
+			// Also after a panic or Goexit. A kept session becomes a private
+			// object: the one announced belongs to the connection too.
+			if !kept || !v.keep() {
+				free(v.takeBack())
+			}
+		}()
+		kept = h.NewSession(ctx, c, v)
+		return nil
+	}, func(e *HandlerPanicError) error {
+		s.panicked(e)
+		return e
+	}, "New")
+	err, ok := wait(ctx, cancel, l, result)
+	if !ok {
+		s.counts.late.Add(1)
+		v.unshare() // the handler still runs: it goes on with a private object
+	}
+	return err
+}

@@ -1,0 +1,172 @@
+package ssl
+
+import (
+	"context"
+	"io"
+	"net"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// Handshake runs the handshake if it has not run (SSL_do_handshake), within
+// Config.HandshakeTimeout on a server.
+func (c *Conn) Handshake() error {
+	if c.established.Load() {
+		return c.result
+	}
+	ctx := context.Background()
+	if c.server && c.ctx.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.ctx.timeout)
+		defer cancel()
+	}
+	return c.HandshakeContext(ctx)
+}
+
+// HandshakeContext runs the handshake if it has not run. A session that it
+// makes is stored, and one that the client asks for is looked up, before it
+// returns. When ctx ends first, the transport is closed and ctx's error
+// returned. What the first call came to is what every later call reports.
+func (c *Conn) HandshakeContext(ctx context.Context) error {
+	if c.established.Load() {
+		return c.result
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Whoever waits here for another goroutine's handshake has its own limits.
+	select {
+	case c.handshaking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closed:
+		return net.ErrClosed
+	}
+	defer func() { <-c.handshaking }()
+	if c.established.Load() {
+		return c.result
+	}
+	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
+	err := c.handshake(ctx)
+	if !stop() {
+		err = ctx.Err()
+	}
+	if isTimeout(err) && ctx.Err() == nil {
+		return err // a deadline of the Conn: the next call goes on
+	}
+	c.tr.established()
+	c.result = err
+	c.established.Store(true)
+	return err
+}
+
+func (c *Conn) handshake(ctx context.Context) error {
+	h := &c.hs
+	defer h.lent.release()
+	for {
+		h.needSlot = false
+		if err := c.tr.input(h.run); err != nil {
+			return c.cut(err)
+		}
+		if h.needSlot {
+			// Outside the poll function, which Close waits for.
+			steps.enter()
+			h.slot = true
+			continue
+		}
+		r := h.result
+		if r.Sessions {
+			c.announce(ctx, &c.readDeadline)
+		}
+		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
+			if err := c.release(); err != nil {
+				return c.cut(err)
+			}
+		}
+		switch {
+		case r.Status == cshim.Failed || r.WriteErr != 0:
+			return c.stepFailure("handshake")
+		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
+			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
+		case r.Status == cshim.WantLookup:
+			h.answers = c.lookUp(ctx)
+		case r.Status == cshim.Done:
+			return nil
+		}
+	}
+}
+
+// release sends what is kept, a hold included.
+func (c *Conn) release() error {
+	c.wr.mu.Lock()
+	defer c.wr.mu.Unlock()
+	if err := c.tr.output(c.releaseStep); err != nil {
+		return err
+	}
+	if c.wr.result.Status == cshim.Failed {
+		return c.stepFailure("handshake")
+	}
+	return nil
+}
+
+// cut names the handshake in an error of the transport.
+func (c *Conn) cut(err error) error {
+	if c.closing.Load() {
+		return net.ErrClosed
+	}
+	return transportError("handshake", err)
+}
+
+// lookUp asks the GetHandler for each id that the ClientHello named, in its
+// order, and returns the answers for the next step. No C frame, no lock and
+// no slot of the gate waits meanwhile.
+func (c *Conn) lookUp(ctx context.Context) (answers []byte) {
+	c.mu.Lock()
+	var ids [][]byte
+	if c.ssl != nil {
+		ids = c.ssl.Lookups()
+	}
+	c.mu.Unlock()
+	for _, id := range ids {
+		a, err := c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
+		c.note(err)
+		answers = appendAnswer(answers, a, &c.hs.lent)
+	}
+	return answers
+}
+
+func appendAnswer(answers []byte, a sessioncb.Answer, lent *lentSessions) []byte {
+	if s, ok := a.Session().(*Session); ok && s != nil && lent.hold(s) {
+		return cshim.AppendLive(answers, s.p)
+	}
+	if der := a.Encoded(); len(der) > 0 && len(der) <= maxEncoded {
+		return cshim.AppendDER(answers, der)
+	}
+	return cshim.AppendMiss(answers)
+}
+
+// maxEncoded bounds what a store may answer with: a session is 140 bytes, and
+// some 2 KiB with a large certificate.
+const maxEncoded = 64 << 10
+
+// lentSessions are sessions of handlers, kept alive until a step has its own
+// reference on them.
+type lentSessions []*Session
+
+func (l *lentSessions) hold(s *Session) bool {
+	s.mu.RLock()
+	if s.p.IsZero() {
+		s.mu.RUnlock()
+		return false
+	}
+	*l = append(*l, s)
+	return true
+}
+
+func (l *lentSessions) release() {
+	for _, s := range *l {
+		s.mu.RUnlock()
+	}
+	*l = nil
+}

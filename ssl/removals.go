@@ -1,0 +1,134 @@
+package ssl
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// side is the Go side of one SSL_CTX, ours or attached: its handlers, and the
+// delivery of its removals. C reaches it through a handle until the SSL_CTX is
+// gone and the last removal was delivered.
+type side struct {
+	c        *cshim.Context
+	owner    sessioncb.Context
+	options  handlerOptions
+	counts   handlerCounts
+	handlers atomic.Pointer[sessioncb.Callbacks]
+	foreign  *foreignCalls // of an attachment, else nil
+
+	// woken is not zero while one goroutine delivers; only that goroutine
+	// touches queue and takes from c.
+	woken atomic.Int64
+	queue []cshim.Session
+	spent []cshim.Session
+	done  chan struct{} // closed after the last delivery
+	idle  *sync.Cond    // told when a delivery ends
+}
+
+func newSide(owner sessioncb.Context, cb sessioncb.Callbacks, o handlerOptions) *side {
+	s := &side{owner: owner, options: o, done: make(chan struct{}), idle: sync.NewCond(new(sync.Mutex))}
+	s.handlers.Store(&cb)
+	return s
+}
+
+// Event is what C calls when a removal or the end came outside a call of ours.
+func (s *side) Event() { s.wake() }
+
+// after looks at what a crossing left behind.
+func (s *side) after(e cshim.Events) {
+	if e != 0 {
+		s.wake()
+	}
+}
+
+// wake never blocks: it may run under a lock of libssl.
+func (s *side) wake() {
+	if s.woken.Add(1) == 1 {
+		go s.deliver()
+	}
+}
+
+// deliver calls the RemoveHandler, one removal after the other. When the
+// SSL_CTX is gone and nothing is left it drops the Go side's reference.
+func (s *side) deliver() {
+	returned := false
+	defer func() {
+		if !returned { // a handler called runtime.Goexit
+			go s.deliver()
+		}
+	}()
+	for {
+		seen := s.woken.Load()
+		dead := s.c.IsDead() // before the list: nothing is added after it
+		s.queue = append(s.queue, s.c.TakeRemoved()...)
+		for len(s.queue) > 0 {
+			b := s.queue[0]
+			s.queue = s.queue[1:]
+			s.remove(b)
+		}
+		s.queue = nil
+		cshim.FreeSessions(s.spent)
+		s.spent = s.spent[:0]
+		if dead {
+			s.c.Unref()
+			close(s.done)
+			s.idle.Broadcast()
+			break
+		}
+		if s.woken.CompareAndSwap(seen, 0) {
+			s.idle.Broadcast()
+			break
+		}
+	}
+	returned = true
+}
+
+// settle waits until all removals so far are delivered.
+func (s *side) settle() {
+	s.idle.L.Lock()
+	defer s.idle.L.Unlock()
+	for s.woken.Load() != 0 {
+		select {
+		case <-s.done:
+			return
+		default:
+		}
+		s.idle.Wait()
+	}
+}
+
+// remove delivers one removal. The session is the handler's to borrow.
+func (s *side) remove(b cshim.Session) {
+	snap := b.Snapshot()
+	v := lend(b, snap)
+	v.removed = true
+	defer func() { s.spent = append(s.spent, v.takeBack()) }()
+	h := s.handlers.Load().Remove
+	if h == nil {
+		return
+	}
+	r := sessioncb.Removal{
+		Context: s.owner, Reason: sessioncb.Reason(snap.Reason), HandshakeDone: snap.HandshakeDone,
+	}
+	if snap.Fault != "" {
+		r.Err = errors.New(snap.Fault)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.store)
+	defer cancel()
+	ok := false
+	defer func() {
+		if ok {
+			return
+		}
+		v := recover()
+		s.panicked(&HandlerPanicError{Handler: "Remove", Value: v, Stack: debug.Stack()})
+	}()
+	h.RemoveSession(ctx, v, r)
+	ok = true
+}

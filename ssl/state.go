@@ -1,0 +1,112 @@
+package ssl
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+
+	"github.com/sessioncb/openssl/cshim"
+)
+
+// ConnectionState describes the connection in the terms of crypto/tls. On a
+// server whose handshake has not run it runs it first, within
+// Config.HandshakeTimeout: net/http asks before the first byte. If it fails,
+// HandshakeComplete is false.
+//
+// A resumed connection knows the peer's leaf certificate, and no chain: an
+// encoded session does not carry it. The method ExportKeyingMaterial of the
+// result does not work: use Conn.ExportKeyingMaterial.
+func (c *Conn) ConnectionState() tls.ConnectionState {
+	if c.server && !c.established.Load() {
+		if err := c.Handshake(); err != nil {
+			return tls.ConnectionState{ServerName: c.ServerName()}
+		}
+	}
+	done := c.established.Load() && c.result == nil
+	c.mu.Lock()
+	var s cshim.State
+	if c.ssl != nil {
+		s = c.ssl.State()
+	}
+	c.mu.Unlock()
+	if !done {
+		return tls.ConnectionState{ServerName: s.ServerName}
+	}
+	return tls.ConnectionState{
+		Version: uint16(s.Version), CipherSuite: uint16(s.Cipher),
+		HandshakeComplete: true, DidResume: s.Resumed,
+		NegotiatedProtocol: s.ALPN, NegotiatedProtocolIsMutual: s.ALPN != "",
+		ServerName:       s.ServerName,
+		PeerCertificates: certificates(s.Peer),
+		VerifiedChains:   chains(s.Verified),
+		OCSPResponse:     s.OCSP,
+	}
+}
+
+func certificates(list [][]byte) []*x509.Certificate {
+	var certs []*x509.Certificate
+	for _, der := range list {
+		// OpenSSL accepts what Go may not parse; the rest keeps its order.
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			certs = append(certs, cert)
+		}
+	}
+	return certs
+}
+
+func chains(list [][]byte) [][]*x509.Certificate {
+	if certs := certificates(list); len(certs) > 0 {
+		return [][]*x509.Certificate{certs}
+	}
+	return nil
+}
+
+// ServerName returns the SNI name: on a server as soon as the ClientHello was
+// read, "" before (SSL_get_servername).
+func (c *Conn) ServerName() (name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ssl == nil {
+		return ""
+	}
+	if name = c.ssl.ServerName(); name == "" && c.established.Load() {
+		name = c.ssl.State().ServerName
+	}
+	return name
+}
+
+// Session returns a copy of the connection's session, or nil if there is none
+// yet (SSL_get1_session). The caller owns it. In TLS 1.3 it can be resumed
+// only after the client read a ticket.
+func (c *Conn) Session() *Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ssl == nil {
+		return nil
+	}
+	b := c.ssl.Session()
+	if b.IsZero() {
+		return nil
+	}
+	return own(b)
+}
+
+// ExportKeyingMaterial returns n bytes for the label and context; a nil
+// context is none, which differs from an empty one in TLS 1.2
+// (SSL_export_keying_material, RFC 5705).
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
+	const op = "export keying material"
+	if !c.established.Load() || c.result != nil {
+		return nil, &Error{Op: op, Err: errors.New("the handshake has not finished")}
+	}
+	if n <= 0 || n > 1<<16 {
+		return nil, &Error{Op: op, Err: errors.New("the length must be 1 to 65536")}
+	}
+	out := make([]byte, n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ssl == nil || !c.ssl.Export(out, label, context) {
+		return nil, &Error{Op: op}
+	}
+	return out, nil
+}

@@ -1,0 +1,168 @@
+package ssl
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+
+	"github.com/sessioncb/openssl/cshim"
+)
+
+// A step makes one crossing with the transport it is given. It reports
+// whether it must wait for the transport before it is called again, and how
+// much of the borrowed memory it used.
+type step func(tr cshim.IO) (wait bool, in, out int)
+
+// A transport runs steps until one need not wait. input and output may run at
+// the same time; each is called by one goroutine at a time.
+type transport interface {
+	input(step) error  // waits for bytes of the peer
+	output(step) error // waits for room
+	// established ends the handshake, in which input also sends.
+	established()
+}
+
+// newTransport drives a descriptor where conn is exactly a *net.TCPConn or
+// *net.UnixConn. A type that embeds one promotes SyscallConn and must not be
+// bypassed, so every other conn goes through memory.
+func newTransport(conn net.Conn) (transport, error) {
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		if c.LocalAddr().Network() != "unix" {
+			return newMemory(conn), nil
+		}
+		raw, err = c.SyscallConn()
+	default:
+		return newMemory(conn), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newDescriptor(raw), nil
+}
+
+// descriptor lets OpenSSL read and write the socket itself: the step is the
+// poll function, so no readiness is lost between a try and a wait.
+type descriptor struct {
+	raw               syscall.RawConn
+	in, out           step
+	inReady, outReady func(fd uintptr) bool // made once: a closure a call would be an allocation
+}
+
+func newDescriptor(raw syscall.RawConn) *descriptor {
+	d := &descriptor{raw: raw}
+	d.inReady = func(fd uintptr) bool {
+		wait, _, _ := d.in(cshim.IO{FD: int(fd)})
+		return !wait
+	}
+	d.outReady = func(fd uintptr) bool {
+		wait, _, _ := d.out(cshim.IO{FD: int(fd)})
+		return !wait
+	}
+	return d
+}
+
+func (d *descriptor) input(s step) error {
+	d.in = s
+	return d.raw.Read(d.inReady)
+}
+
+func (d *descriptor) output(s step) error {
+	d.out = s
+	return d.raw.Write(d.outReady)
+}
+
+func (d *descriptor) established() {}
+
+// memory carries the bytes of any net.Conn through buffers that a step borrows.
+type memory struct {
+	conn      net.Conn
+	buf       []byte // input not consumed yet: buf[r:w]
+	r, w      int
+	eof       bool
+	handshake *[]byte // output of input, until the handshake is done
+}
+
+const (
+	inputSize  = 16<<10 + 1024 // a record
+	outputSize = 64 << 10
+)
+
+var outputs = sync.Pool{New: func() any { b := make([]byte, outputSize); return &b }}
+
+func newMemory(conn net.Conn) *memory {
+	return &memory{conn: conn, handshake: outputs.Get().(*[]byte)}
+}
+
+func (m *memory) established() {
+	outputs.Put(m.handshake)
+	m.handshake = nil
+}
+
+func (m *memory) input(s step) error {
+	for {
+		tr := cshim.IO{FD: -1, In: m.buf[m.r:m.w], EOF: m.eof}
+		if m.handshake != nil {
+			tr.Out = *m.handshake
+		}
+		wait, in, out := s(tr)
+		m.r += in
+		if out > 0 {
+			if _, err := m.conn.Write(tr.Out[:out]); err != nil {
+				return err
+			}
+		}
+		if !wait {
+			return nil
+		}
+		if err := m.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads what comes; the end of input is for OpenSSL to judge.
+func (m *memory) fill() error {
+	if m.buf == nil {
+		m.buf = make([]byte, inputSize)
+	}
+	if m.r == m.w {
+		m.r, m.w = 0, 0
+	} else if m.w == len(m.buf) {
+		m.w = copy(m.buf, m.buf[m.r:m.w])
+		m.r = 0
+	}
+	n, err := m.conn.Read(m.buf[m.w:])
+	m.w += n
+	switch {
+	case n > 0:
+		return nil // an error with it comes again
+	case err == io.EOF:
+		m.eof = true
+		return nil
+	case err == nil:
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+func (m *memory) output(s step) error {
+	buf := outputs.Get().(*[]byte)
+	defer outputs.Put(buf)
+	for {
+		wait, _, out := s(cshim.IO{FD: -1, Out: *buf})
+		if out > 0 {
+			if _, err := m.conn.Write((*buf)[:out]); err != nil {
+				return err
+			}
+		}
+		if !wait {
+			return nil
+		}
+	}
+}
