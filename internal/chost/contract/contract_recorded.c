@@ -57,8 +57,8 @@ static SSL_CTX *server_for(const SSL_SESSION *s)
     const unsigned char *id_context = SSL_SESSION_get0_id_context(s, &len);
 
     SSL_CTX_set_session_id_context(ctx, id_context, len);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER
-                                            | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_set_session_cache_mode(
+        ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, accept_any_peer);
     return ctx;
 }
@@ -99,7 +99,8 @@ static int try_file(report *r, char *path)
     SSL_SESSION *offered = load_client(path);
     int version = 0;
 
-    if (check(r, kept != NULL && offered != NULL, "%s: both ends decode", path)) {
+    if (check(r, kept != NULL && offered != NULL, "%s: both ends decode",
+              path)) {
         version = SSL_SESSION_get_protocol_version(kept);
         resume_pair(r, path, kept, offered);
     }
@@ -128,7 +129,4 @@ static void contract_R55(report *r)
           tls12, tls13);
 }
 
-const rule recorded_rules[] = {
-    { "R55", contract_R55, 0 },
-    { NULL, NULL, 0 }
-};
+const rule recorded_rules[] = { { "R55", contract_R55, 0 }, { NULL, NULL, 0 } };
