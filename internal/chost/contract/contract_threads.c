@@ -265,7 +265,7 @@ typedef struct thread_log {
     SSL_SESSION *session;
     long caller;
     long in_new, in_get, in_remove;
-    int still_called; /* callbacks during which the library call had not ended */
+    int still_called; /* callbacks that ran before the call had ended */
     int calling;
 } thread_log;
 
@@ -372,7 +372,7 @@ static void change_callback_of_live_ssl(report *r, int version)
     scene_close(&sc);
 }
 
-/* The safe way: callbacks set once, what they do behind a handle of the context. */
+/* The safe way: callbacks set once, what they do behind a handle. */
 typedef struct handle {
     int *counter; /* atomic: where a new session is counted */
     int first, second;
