@@ -20,7 +20,10 @@ extern const rule suspend_rules[];
 extern const rule hello_rules[];
 extern const rule serialize_rules[];
 extern const rule decode_rules[];
-extern const rule times_rules[], recorded_rules[];
+extern const rule times_rules[];
+extern const rule recorded_rules[];
+extern const rule errors_rules[];
+extern const rule threads_rules[];
 extern const child_scenario get_children[];
 extern const child_scenario answer_children[];
 extern const child_scenario share_children[];
@@ -43,6 +46,8 @@ static const rule *const rule_sections[] = {
     decode_rules,
     times_rules,
     recorded_rules,
+    errors_rules,
+    threads_rules,
     NULL,
 };
 
