@@ -1,0 +1,37 @@
+# Thin: the work is in scripts/, where each script says what it does.
+
+.PHONY: help demo test check fuzz bench matrix clean
+
+help:
+	@echo 'make demo     resume sessions across a restart of the server, shown as a table'
+	@echo 'make test     what must pass before a change is taken'
+	@echo 'make check    everything: sanitizers, memcheck, static checks'
+	@echo 'make fuzz     each fuzz target for a minute (FUZZTIME=10s make fuzz)'
+	@echo 'make bench    the Go benchmarks (BENCH=pattern make bench)'
+	@echo 'make matrix   the tests on other OpenSSL releases (MATRIX="trixie sid")'
+
+demo:
+	@bash scripts/setup demo
+	@bash scripts/demo
+
+test:
+	@bash scripts/setup test
+	@bash scripts/test
+
+check:
+	@bash scripts/setup check
+	@bash scripts/check
+
+fuzz:
+	@bash scripts/fuzz
+
+bench:
+	@bash scripts/setup build
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+matrix:
+	@bash scripts/openssl-matrix
+
+clean:
+	go clean
+	rm -rf bin build
