@@ -1,7 +1,7 @@
 /*
  * Scenarios that end in a crash, in a hang, or that must own the allocator run
  * in a process of their own: the test binary itself, started again with
- * OPENSSL_CONTRACT_CHILD naming the scenario.
+ * OPENSSL_CONTRACT_CHILD=SECONDS:SCENARIO[:ARGUMENT].
  *
  * The new process never becomes a Go program. A constructor of this file runs
  * before Go's entry point, plays the scenario in plain C on the only thread
@@ -25,17 +25,26 @@
 
 extern char **environ;
 
+static char *argument;
+
+const char *child_argument(void)
+{
+    return argument;
+}
+
 __attribute__((constructor)) static void become_child(void)
 {
-    const char *value = getenv(CHILD_VARIABLE);
-    const char *name;
+    char *value = getenv(CHILD_VARIABLE);
+    char *name;
     const child_scenario *scenario;
     report *r;
 
     if (value == NULL)
         return;
-    name = strchr(value, ':');
-    scenario = name == NULL ? NULL : find_child_scenario(name + 1);
+    name = strtok(strdup(value), ":");
+    name = strtok(NULL, ":");
+    argument = strtok(NULL, ":");
+    scenario = name == NULL ? NULL : find_child_scenario(name);
     if (scenario == NULL)
         _exit(CHILD_UNKNOWN);
     alarm((unsigned int)atoi(value));

@@ -153,10 +153,12 @@ typedef struct child_result {
 
 /*
  * Runs a scenario of a children table in a new process and waits for its end;
- * after `seconds` it counts as hung and is killed.
+ * after `seconds` it counts as hung and is killed. The name may be followed by
+ * a colon and an argument, which child_argument returns in that process.
  */
 child_result run_child(const char *name, unsigned int seconds);
 const char *child_end_name(child_end end);
+const char *child_argument(void);
 
 /* ---- contexts and connections (connection.c) --------------------------- */
 

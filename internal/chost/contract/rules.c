@@ -14,6 +14,8 @@ extern const rule answer_rules[];
 extern const rule share_rules[];
 extern const rule flood_rules[];
 extern const rule remove_rules[];
+extern const rule inside_rules[];
+extern const rule capacity_rules[];
 extern const rule reason_rules[];
 extern const rule ctx_rules[];
 extern const rule suspend_rules[];
@@ -27,7 +29,7 @@ extern const rule threads_rules[];
 extern const child_scenario get_children[];
 extern const child_scenario answer_children[];
 extern const child_scenario share_children[];
-extern const child_scenario remove_children[];
+extern const child_scenario inside_children[];
 extern const child_scenario ctx_children[];
 
 static const rule *const rule_sections[] = {
@@ -38,6 +40,8 @@ static const rule *const rule_sections[] = {
     share_rules,
     flood_rules,
     remove_rules,
+    inside_rules,
+    capacity_rules,
     reason_rules,
     ctx_rules,
     suspend_rules,
@@ -55,7 +59,7 @@ static const child_scenario *const child_sections[] = {
     get_children,
     answer_children,
     share_children,
-    remove_children,
+    inside_children,
     ctx_children,
     NULL,
 };
