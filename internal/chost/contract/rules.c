@@ -18,6 +18,7 @@ extern const rule inside_rules[];
 extern const rule capacity_rules[];
 extern const rule reason_rules[];
 extern const rule ctx_rules[];
+extern const rule sni_rules[];
 extern const rule suspend_rules[];
 extern const rule hello_rules[];
 extern const rule serialize_rules[];
@@ -30,7 +31,6 @@ extern const child_scenario get_children[];
 extern const child_scenario answer_children[];
 extern const child_scenario share_children[];
 extern const child_scenario inside_children[];
-extern const child_scenario ctx_children[];
 
 static const rule *const rule_sections[] = {
     new_rules,
@@ -44,6 +44,7 @@ static const rule *const rule_sections[] = {
     capacity_rules,
     reason_rules,
     ctx_rules,
+    sni_rules,
     suspend_rules,
     hello_rules,
     serialize_rules,
@@ -60,7 +61,6 @@ static const child_scenario *const child_sections[] = {
     answer_children,
     share_children,
     inside_children,
-    ctx_children,
     NULL,
 };
 
