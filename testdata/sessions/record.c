@@ -56,7 +56,8 @@ static X509 *self_signed(EVP_PKEY *key, const char *name)
     return cert;
 }
 
-static SSL_CTX *new_context(const SSL_METHOD *method, int version, const char *name)
+static SSL_CTX *new_context(const SSL_METHOD *method, int version,
+                            const char *name)
 {
     SSL_CTX *ctx = SSL_CTX_new(method);
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -65,7 +66,8 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int version, const char *n
     SSL_CTX_set_min_proto_version(ctx, version);
     SSL_CTX_set_max_proto_version(ctx, version);
     SSL_CTX_set_timeout(ctx, TEN_YEARS);
-    if (SSL_CTX_use_certificate(ctx, cert) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1)
+    if (SSL_CTX_use_certificate(ctx, cert) != 1
+        || SSL_CTX_use_PrivateKey(ctx, key) != 1)
         fail("SSL_CTX_use_certificate");
     X509_free(cert);
     EVP_PKEY_free(key);
@@ -94,7 +96,8 @@ static SSL_CTX *new_server(int version)
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_session_id_context(ctx, ID_CONTEXT, sizeof(ID_CONTEXT) - 1);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_set_session_cache_mode(
+        ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
                        accept_any_certificate);
     SSL_CTX_sess_set_new_cb(ctx, new_session);
@@ -114,7 +117,8 @@ static void handshake(SSL *server, SSL *client)
 {
     int server_done = 0, client_done = 0, round;
 
-    for (round = 0; round < MAX_ROUNDS && !(server_done && client_done); round++) {
+    for (round = 0; round < MAX_ROUNDS && !(server_done && client_done);
+         round++) {
         ERR_clear_error();
         client_done = SSL_do_handshake(client) == 1;
         server_done = SSL_do_handshake(server) == 1;
@@ -123,7 +127,8 @@ static void handshake(SSL *server, SSL *client)
         fail("handshake");
 }
 
-static void write_session(SSL_SESSION *session, const char *dir, const char *tls, const char *side)
+static void write_session(SSL_SESSION *session, const char *dir,
+                          const char *tls, const char *side)
 {
     char path[512];
     unsigned char *der = NULL;
@@ -143,7 +148,8 @@ static void write_session(SSL_SESSION *session, const char *dir, const char *tls
 static void record(int version, const char *tls, const char *dir)
 {
     SSL_CTX *server_ctx = new_server(version);
-    SSL_CTX *client_ctx = new_context(TLS_client_method(), version, "recorded client");
+    SSL_CTX *client_ctx =
+        new_context(TLS_client_method(), version, "recorded client");
     SSL *server = SSL_new(server_ctx), *client = SSL_new(client_ctx);
     SSL_SESSION *client_session;
     BIO *server_bio, *client_bio;
