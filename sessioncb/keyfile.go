@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/sessioncb/openssl/sessioncb/internal/durable"
 )
 
 // maxKeyFile bounds what LoadKeyFile reads: MaxKeys keys and many comments.
@@ -156,8 +158,7 @@ func formatKeys(keys [][]byte) []byte {
 // exclusive, and shows no reader an unfinished file.
 func writeKeyFile(path string, text []byte) error {
 	defer clear(text)
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".keys-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), ".keys-*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -178,19 +179,5 @@ func writeKeyFile(path string, text []byte) error {
 		}
 		return err
 	}
-	return syncDir(dir)
-}
-
-// syncDir makes the directory entry survive a power cut, where a directory
-// can be synced at all.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return durable.SyncDirOf(path)
 }
