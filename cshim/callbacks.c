@@ -205,6 +205,7 @@ void sc_on_remove(SSL_CTX *ctx, SSL_SESSION *s)
         if (b == NULL) {
             atomic_fetch_add(&c->lost, 1);
         } else {
+            atomic_fetch_add(&sc_removals_queued, 1);
             b->reason = reason_for(r, b);
             if (r != NULL && r->op == SC_OP_CONN_FREE && b->reason == SC_UNCLEAN_CLOSE)
                 r->unclean = 0;

@@ -14,7 +14,11 @@ package cshim
 */
 import "C"
 
-import "errors"
+import (
+	"errors"
+	"sync/atomic"
+	"unsafe"
+)
 
 // ErrStart is the failure of OPENSSL_init_ssl, or nil.
 var ErrStart error
@@ -47,6 +51,12 @@ func ReadGauges() Gauges {
 	C.sc_gauges_read(&g)
 	return Gauges{int64(g.contexts), int64(g.conns), int64(g.bios), int64(g.sessions),
 		handles.Load(), int64(g.ssl_ctx), int64(g.ssl), int64(g.ssl_session)}
+}
+
+// RemovalsQueued counts all calls of remove_session_cb that were queued for
+// delivery since the start. It does not cross.
+func RemovalsQueued() uint64 {
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_removals_queued)))
 }
 
 // CountAll begins to count every SSL_CTX, SSL and SSL_SESSION in the process,

@@ -5,6 +5,7 @@ int sc_context_index = -1;
 int sc_birth_index = -1;
 
 atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
+atomic_ulong sc_removals_queued;
 static atomic_long all_contexts, all_ssls, all_sessions;
 
 void sc_context_ex_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp);

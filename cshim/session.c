@@ -11,6 +11,11 @@ int64_t sc_session_time(const SSL_SESSION *s)
 #endif
 }
 
+void sc_free(void *p)
+{
+    OPENSSL_free(p);
+}
+
 sc_session *sc_session_box(SSL_SESSION *s)
 {
     sc_session *b = OPENSSL_zalloc(sizeof(*b));

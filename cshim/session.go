@@ -113,7 +113,7 @@ func (s Session) PeerDER() []byte {
 		return nil
 	}
 	b := C.GoBytes(unsafe.Pointer(der), n)
-	C.free(unsafe.Pointer(der))
+	C.sc_free(unsafe.Pointer(der))
 	return b
 }
 

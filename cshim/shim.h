@@ -88,6 +88,7 @@ int sc_session_set_id(sc_session *b, const void *id, unsigned int len);
 int sc_session_set_appdata(sc_session *b, const void *data, size_t len);
 /* Borrows; returns new bytes of OPENSSL_malloc in *der; their length, or 0. */
 int sc_session_peer_der(sc_session *b, unsigned char **der);
+void sc_free(void *p);         /* takes memory of OPENSSL_malloc */
 int64_t sc_session_time(const SSL_SESSION *s);
 
 /* ---- contexts (context.c, callbacks.c) ----------------------------------- */
@@ -388,6 +389,8 @@ typedef struct sc_gauges {
 void sc_gauges_read(sc_gauges *g);
 /* Begins to count all SSL_CTX, SSL and SSL_SESSION objects; for tests. */
 int sc_gauges_count_all(void);
+/* All removals that were ever queued for delivery. */
+extern atomic_ulong sc_removals_queued;
 extern atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
 
 #endif

@@ -156,14 +156,14 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 
 	var q cshim.Queue
 	ok := false
-	ctx.mu.Lock()
+	ctx.mu.RLock()
 	if ctx.closed {
-		ctx.mu.Unlock()
+		ctx.mu.RUnlock()
 		return nil, ErrContextClosed
 	}
-	ctx.born = true
-	c.ssl, q, ok = cshim.NewConn(ctx.side.c, server)
-	ctx.mu.Unlock()
+	ctx.born.Store(true)
+	steps.through(ctx.gated, func() { c.ssl, q, ok = cshim.NewConn(ctx.side.c, server) })
+	ctx.mu.RUnlock()
 	if !ok {
 		return nil, opError(op, q)
 	}
@@ -417,9 +417,11 @@ func (c *Conn) free(mark bool) {
 	var events cshim.Events
 	if s != nil {
 		c.cleanup.Stop()
-		events = s.Free(mark)
 	}
 	c.mu.Unlock()
+	if s != nil {
+		steps.through(c.ctx.gated, func() { events = s.Free(mark) })
+	}
 	cshim.FreeSessions(waiting)
 	c.ctx.side.after(events)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -36,7 +37,7 @@ type Context struct {
 
 	mu     sync.RWMutex // a reader has the SSL_CTX for its call
 	closed bool
-	born   bool // an SSL was made: the C callbacks are fixed
+	born   atomic.Bool // an SSL was made: the C callbacks are fixed
 	bits   int
 }
 
@@ -142,10 +143,10 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 		return ErrContextClosed
 	case c.cached:
 		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
-	case c.born && bits&^c.bits != 0:
+	case c.born.Load() && bits&^c.bits != 0:
 		return &Error{Op: op, Err: errors.New("connections exist, and OpenSSL cannot register a callback safely any more")}
 	}
-	if !c.born {
+	if !c.born.Load() {
 		c.side.c.SetCallbacks(bits)
 		c.bits = bits
 	}

@@ -135,6 +135,9 @@ func stepError(op string, c *cshim.Conn) error {
 // transportError renames the operation of a transport's error, so that a
 // deadline reads "read tcp ...: i/o timeout" whatever waited for it.
 func transportError(op string, err error) error {
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return &Error{Op: op, Err: err, truncated: true}
+	}
 	var o *net.OpError
 	if errors.As(err, &o) && (errors.Is(o.Err, os.ErrDeadlineExceeded) || errors.Is(o.Err, net.ErrClosed)) {
 		x := *o

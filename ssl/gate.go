@@ -43,6 +43,16 @@ func (g *gate) enter() {
 	<-turn
 }
 
+// through calls f with a slot, for the other calls of some length: SSL_new,
+// SSL_free, and reading the state of a connection.
+func (g *gate) through(gated bool, f func()) {
+	if gated {
+		g.enter()
+		defer g.leave()
+	}
+	f()
+}
+
 // leave gives the slot to who waits longest, or back.
 func (g *gate) leave() {
 	g.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -166,7 +167,9 @@ type store struct {
 
 func newStore() *store { return &store{values: map[string][]byte{}} }
 
-func (s *store) callbacks() sessioncb.Callbacks { return sessioncb.Callbacks{New: s, Get: s, Remove: s} }
+func (s *store) callbacks() sessioncb.Callbacks {
+	return sessioncb.Callbacks{New: s, Get: s, Remove: s}
+}
 
 func (s *store) NewSession(_ context.Context, _ sessioncb.Conn, v sessioncb.Session) bool {
 	der, err := v.MarshalBinary()
@@ -263,3 +266,12 @@ func eachTransport(t *testing.T, f func(t *testing.T, version uint16, wrap func(
 		}
 	})
 }
+
+// collect runs the collector and lets cleanups run.
+func collect() {
+	runtime.GC()
+	time.Sleep(time.Millisecond)
+}
+
+// goexit is runtime.Goexit where a func() is wanted.
+func goexit() { runtime.Goexit() }

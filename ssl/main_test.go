@@ -14,6 +14,11 @@ import (
 // may be alive after the tests, and nothing may have been left to the garbage
 // collector.
 func TestMain(m *testing.M) {
+	// The test binary is also the other process of some tests.
+	switch os.Getenv("SESSIONCB_TEST_PROCESS") {
+	case "park":
+		runParkServer()
+	}
 	if err := cshim.CountAll(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)

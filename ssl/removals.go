@@ -40,9 +40,15 @@ func newSide(owner sessioncb.Context, cb sessioncb.Callbacks, o handlerOptions) 
 // Event is what C calls when a removal or the end came outside a call of ours.
 func (s *side) Event() { s.wake() }
 
+// beforeWake is a delay that a test puts between a call and its events.
+var beforeWake func()
+
 // after looks at what a crossing left behind.
 func (s *side) after(e cshim.Events) {
 	if e != 0 {
+		if beforeWake != nil {
+			beforeWake()
+		}
 		s.wake()
 	}
 }

@@ -23,12 +23,14 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 		}
 	}
 	done := c.established.Load() && c.result == nil
-	c.mu.Lock()
 	var s cshim.State
-	if c.ssl != nil {
-		s = c.ssl.State()
-	}
-	c.mu.Unlock()
+	steps.through(c.ctx.gated, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.ssl != nil {
+			s = c.ssl.State()
+		}
+	})
 	if !done {
 		return tls.ConnectionState{ServerName: s.ServerName}
 	}
