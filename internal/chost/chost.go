@@ -44,6 +44,9 @@ type Keep int
 const (
 	References Keep = C.CH_KEEP_REFERENCES
 	DER        Keep = C.CH_KEEP_DER
+	// Blank keeps nothing; its get_session_cb answers with a session that has
+	// the id and no cipher, which libssl crashes on if it gets it.
+	Blank Keep = C.CH_KEEP_BLANK
 )
 
 // Copy says what get_session_cb writes to *copy.
@@ -187,9 +190,6 @@ func (s *Server) Close() {
 	}
 }
 
-// SSLCTX returns the SSL_CTX *, borrowed.
-func (s *Server) SSLCTX() unsafe.Pointer { return unsafe.Pointer(C.ch_server_ctx(s.p)) }
-
 // Counts are what the Server did so far.
 type Counts struct {
 	New, Get, Remove                 uint64 // calls of the C program's own callbacks
@@ -227,15 +227,28 @@ func (s *Server) Cached() int { return int(C.ch_server_cached(s.p)) }
 // Pointers are C functions, 0 where none is set.
 type Pointers struct{ New, Get, Remove uintptr }
 
-// PointersOf returns what SSL_CTX_sess_get_new_cb, _get_cb and _remove_cb say.
-func PointersOf(sslCtx unsafe.Pointer) Pointers {
+// Context is an SSL_CTX of anybody, borrowed.
+type Context struct{ p *C.SSL_CTX }
+
+// LastContext returns the SSL_CTX that the calling thread made last. The
+// caller has locked the thread.
+func LastContext() Context { return Context{C.ch_last_ctx()} }
+
+// SSLCTX returns the SSL_CTX *.
+func (c Context) SSLCTX() unsafe.Pointer { return unsafe.Pointer(c.p) }
+
+// Pointers returns what SSL_CTX_sess_get_new_cb, _get_cb and _remove_cb say now.
+func (c Context) Pointers() Pointers {
 	var p C.ch_pointers
-	C.ch_ctx_pointers((*C.SSL_CTX)(sslCtx), &p)
+	C.ch_ctx_pointers(c.p, &p)
 	return Pointers{uintptr(p.new_cb), uintptr(p.get_cb), uintptr(p.remove_cb)}
 }
 
-// Pointers returns what is set on the Server's SSL_CTX now.
-func (s *Server) Pointers() Pointers { return PointersOf(s.SSLCTX()) }
+// Context returns the Server's SSL_CTX.
+func (s *Server) Context() Context { return Context{C.ch_server_ctx(s.p)} }
+
+// SSLCTX returns the SSL_CTX * of the Server, borrowed.
+func (s *Server) SSLCTX() unsafe.Pointer { return s.Context().SSLCTX() }
 
 // OwnPointers returns the C program's own three functions.
 func OwnPointers() Pointers {
@@ -244,9 +257,9 @@ func OwnPointers() Pointers {
 	return Pointers{uintptr(p.new_cb), uintptr(p.get_cb), uintptr(p.remove_cb)}
 }
 
-// SetCallbacks sets the Server's functions on somebody else's SSL_CTX.
-func (s *Server) SetCallbacks(sslCtx unsafe.Pointer, which Callbacks) error {
-	if C.ch_ctx_set_callbacks((*C.SSL_CTX)(sslCtx), s.p, C.int(which)) == 0 {
+// SetCallbacks sets the Server's functions on an SSL_CTX of somebody else.
+func (s *Server) SetCallbacks(c Context, which Callbacks) error {
+	if C.ch_ctx_set_callbacks(c.p, s.p, C.int(which)) == 0 {
 		return errors.New("chost: SSL_CTX_set_ex_data")
 	}
 	return nil
@@ -255,10 +268,6 @@ func (s *Server) SetCallbacks(sslCtx unsafe.Pointer, which Callbacks) error {
 // Violations returns how many sessions libssl destroyed while a C program of
 // this package still owned a reference: each is one free too many.
 func Violations() uint64 { return uint64(C.ch_ledger_violations()) }
-
-// LastSSLCTX returns the SSL_CTX * that the calling thread made last, borrowed.
-// The caller has locked the thread.
-func LastSSLCTX() unsafe.Pointer { return unsafe.Pointer(C.ch_last_ctx()) }
 
 // PushError empties the calling thread's error queue and puts one entry into
 // it; ErrorIsMine says whether the queue is still just that. The caller has

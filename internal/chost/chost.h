@@ -26,8 +26,8 @@
 /* Callbacks of the C program, as bits. */
 enum { CH_NEW = 1, CH_GET = 2, CH_REMOVE = 4 };
 
-/* What the store keeps. */
-enum { CH_KEEP_REFERENCES, CH_KEEP_DER };
+/* What the store keeps. Blank: nothing, and it answers with SSL_SESSION_new. */
+enum { CH_KEEP_REFERENCES, CH_KEEP_DER, CH_KEEP_BLANK };
 
 /* What get_session_cb writes to *copy. */
 enum { CH_COPY_0, CH_COPY_1, CH_COPY_UNWRITTEN };

@@ -113,8 +113,10 @@ int ch_store_new_session(ch_store *t, SSL_SESSION *s)
     entry *old = NULL, **place;
     int kept = t->keep == CH_KEEP_REFERENCES;
 
-    if (e == NULL)
+    if (e == NULL || t->keep == CH_KEEP_BLANK) {
+        free(e);
         return 0;
+    }
     memcpy(e->id, id, len);
     e->id_len = len;
     if (!kept && !encode(e, s)) {
@@ -160,11 +162,23 @@ static SSL_SESSION *decoded(ch_store *t, const entry *e)
     return s;
 }
 
+static SSL_SESSION *blank(const unsigned char *id, int len, int *copy)
+{
+    SSL_SESSION *s = SSL_SESSION_new();
+
+    *copy = 0;
+    if (s != NULL)
+        SSL_SESSION_set1_id(s, id, (unsigned int)len);
+    return s;
+}
+
 SSL_SESSION *ch_store_get_session(ch_store *t, const unsigned char *id, int len, int *copy)
 {
     SSL_SESSION *s = NULL;
     entry *e;
 
+    if (t->keep == CH_KEEP_BLANK)
+        return blank(id, len, copy);
     pthread_mutex_lock(&t->lock);
     e = *find(t, id, (unsigned int)len);
     if (e == NULL)
