@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/sessioncb/openssl/internal/sealed"
+	"github.com/sessioncb/openssl/sessioncb"
+	"github.com/sessioncb/openssl/sessioncb/boltstore"
+	"github.com/sessioncb/openssl/ssl"
+)
+
+// A source gives the sessions of a file.
+type source struct {
+	format string // "PEM", "DER" or "bolt file"
+	each   func(f func(*entry) error) error
+	close  func() error
+}
+
+// An entry is one session of a source.
+type entry struct {
+	id      []byte
+	session *ssl.Session // nil: sealed, or not readable
+	err     error        // why it is not readable
+
+	// Of a store only:
+	storedBytes int
+	storedUntil time.Time
+}
+
+func (e *entry) close() {
+	if e.session != nil {
+		e.session.Close()
+	}
+}
+
+// maxInput bounds PEM and DER: a session has some kilobytes.
+const maxInput = 16 << 20
+
+// source opens o.file and finds out what it is.
+func (o *inspectOptions) source(stdin io.Reader) (*source, error) {
+	if o.file == "-" {
+		return o.encoded(stdin, "stdin")
+	}
+	// Looked at first: a bolt file of many gigabytes is not read whole, and
+	// opening a FIFO is left to who names one.
+	f, err := os.Open(o.file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	start := make([]byte, boltMagicAt+4)
+	n, err := io.ReadFull(f, start)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if isBolt(start[:n]) {
+		f.Close()
+		return o.bolt()
+	}
+	return o.encoded(io.MultiReader(bytes.NewReader(start[:n]), f), o.file)
+}
+
+// bbolt's file begins with a page header of 16 bytes, then its magic number in
+// the order of the machine that made it.
+const (
+	boltMagicAt = 16
+	boltMagic   = 0xED0CDAED
+)
+
+func isBolt(start []byte) bool {
+	return len(start) >= boltMagicAt+4 && binary.NativeEndian.Uint32(start[boltMagicAt:]) == boltMagic
+}
+
+// encoded reads PEM or DER.
+func (o *inspectOptions) encoded(r io.Reader, name string) (*source, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxInput:
+		return nil, fmt.Errorf("%s: more than %d MiB: no session in PEM or DER", name, maxInput>>20)
+	case len(data) == 0:
+		return nil, fmt.Errorf("%s: empty", name)
+	case isBolt(data):
+		return nil, fmt.Errorf("%s: a bolt file: give its path, it cannot be read from a stream", name)
+	case o.keyFile != "":
+		return nil, fmt.Errorf("%s: --key-file is for a bolt file, and this is none", name)
+	}
+	format, ders := "DER", [][]byte{data}
+	if bytes.Contains(data, []byte("-----BEGIN ")) {
+		format, ders = "PEM", nil
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type == sessionPEM {
+				ders = append(ders, block.Bytes)
+			}
+		}
+		if len(ders) == 0 {
+			return nil, fmt.Errorf("%s: PEM without a block of type %s", name, sessionPEM)
+		}
+	} else if data[0] != 0x30 { // SEQUENCE
+		return nil, fmt.Errorf("%s: neither PEM nor DER nor a bolt file", name)
+	}
+	return &source{format: format, close: func() error { return nil }, each: func(f func(*entry) error) error {
+		for i, der := range ders {
+			s, err := ssl.ParseSession(der)
+			if err != nil && len(ders) > 1 {
+				err = fmt.Errorf("block %d: %w", i+1, err)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if err := f(&entry{id: s.ID(), session: s}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, nil
+}
+
+// sessionPEM is what the openssl command calls a session.
+const sessionPEM = "SSL SESSION PARAMETERS"
+
+// bolt opens a session store to read it; with keys the sessions are unsealed.
+func (o *inspectOptions) bolt() (*source, error) {
+	var keys *sessioncb.KeyRing
+	if o.keyFile != "" {
+		var err error
+		if keys, err = sessioncb.LoadKeyFile(o.keyFile); err != nil {
+			return nil, err
+		}
+	}
+	store, err := boltstore.Open(o.file, boltstore.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	return &source{format: "bolt file", close: store.Close, each: func(f func(*entry) error) error {
+		return store.ForEach(func(key sessioncb.Key, value []byte, expires time.Time) error {
+			e := &entry{id: key.ID, storedBytes: len(value), storedUntil: expires}
+			if keys != nil {
+				e.session, e.err = unseal(keys, key, value)
+			}
+			return f(e)
+		})
+	}}, nil
+}
+
+// unseal opens one value, by a Cache before a store that holds nothing else.
+func unseal(keys *sessioncb.KeyRing, key sessioncb.Key, value []byte) (*ssl.Session, error) {
+	cache, err := sessioncb.NewCache(oneValue(value), sessioncb.CacheOptions{
+		Keys: keys, LookupTimeout: time.Minute, MaxValue: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := cache.GetSession(context.Background(), anyContext{}, key.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.Encoded() == nil:
+		return nil, errors.New("expired")
+	}
+	return ssl.ParseSession(answer.Encoded())
+}
+
+// oneValue is a Store to read one value from.
+type oneValue []byte
+
+func (v oneValue) Get(context.Context, sessioncb.Key) ([]byte, error) { return bytes.Clone(v), nil }
+
+func (oneValue) Put(context.Context, sessioncb.Key, []byte, time.Duration) error {
+	return boltstore.ErrReadOnly
+}
+
+func (oneValue) Delete(context.Context, sessioncb.Key) error { return boltstore.ErrReadOnly }
+
+// anyContext is a Conn that no session id context shuts out.
+type anyContext struct{ sealed.Mark }
+
+func (anyContext) Context() sessioncb.Context { return nil }
+func (anyContext) IsServer() bool             { return true }
+func (anyContext) ServerName() string         { return "" }
+func (anyContext) SessionIDContext() []byte   { return nil }
+func (anyContext) RemoteAddr() net.Addr       { return nil }
