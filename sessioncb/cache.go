@@ -281,11 +281,7 @@ func (c *Cache) encode(key Key, s Session, expires time.Time) ([]byte, outcome, 
 		return nil, failed, err
 	}
 	defer clear(der)
-	idContext := s.IDContext()
-	if idContext == nil {
-		idContext = []byte{}
-	}
-	value, err := c.codec.Encode(key, Record{DER: der, IDContext: idContext, Expires: expires})
+	value, err := c.codec.Encode(key, Record{DER: der, IDContext: s.IDContext(), Expires: expires})
 	switch {
 	case err != nil:
 		return nil, failed, err

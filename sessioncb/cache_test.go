@@ -544,6 +544,61 @@ func TestStoreSeesDeadlines(t *testing.T) {
 	}
 }
 
+// TestBuffersAreCleared: the plain bytes of a session do not stay behind in
+// memory that was ours.
+func TestBuffersAreCleared(t *testing.T) {
+	cleared := func(what string, b []byte) {
+		t.Helper()
+		if len(b) == 0 || !bytes.Equal(b, make([]byte, len(b))) {
+			t.Errorf("%s: %q", what, b)
+		}
+	}
+	store := &keepingStore{fakeStore: newFakeStore()}
+	codec := &keepingCodec{}
+	c := newTestCache(t, store, CacheOptions{Codec: codec})
+	s := testSession()
+	c.NewSession(t.Context(), server, s)
+	cleared("the encoding", s.marshaled)
+	cleared("the value after Put", store.put)
+
+	codec.record = Record{IDContext: []byte("host B")}
+	c.GetSession(t.Context(), server, s.id)
+	cleared("a session of another context", codec.decoded)
+	codec.record = Record{Expires: cacheTime}
+	c.GetSession(t.Context(), server, s.id)
+	cleared("an expired session", codec.decoded)
+	codec.record = Record{}
+	a, _ := c.GetSession(t.Context(), server, s.id)
+	if !bytes.Equal(a.Encoded(), s.der) {
+		t.Errorf("a hit: %q", a.Encoded())
+	}
+	checkStats(t, c, Stats{Lookups: LookupStats{Hit: 1, OtherContext: 1, Expired: 1}, Puts: PutStats{Stored: 1}})
+}
+
+// keepingStore keeps what no store may.
+type keepingStore struct {
+	*fakeStore
+	put []byte
+}
+
+func (s *keepingStore) Put(ctx context.Context, key Key, value []byte, ttl time.Duration) error {
+	s.put = value
+	return s.fakeStore.Put(ctx, key, value, ttl)
+}
+
+// keepingCodec is a plain one that adds record to what it decodes.
+type keepingCodec struct {
+	plaintext
+	record  Record
+	decoded []byte
+}
+
+func (c *keepingCodec) Decode(key Key, value []byte) (Record, error) {
+	r := c.record
+	r.DER, c.decoded = value, value
+	return r, nil
+}
+
 // TestPanicInStore keeps the value for whoever asks.
 func TestPanicInStore(t *testing.T) {
 	store := newFakeStore()

@@ -24,7 +24,7 @@
 // Availability fails open: a store that is slow, full, broken or panics costs
 // a full handshake, never a connection. A lookup takes LookupTimeout at most,
 // a write PutTimeout, even in a store that ignores its context, and a store
-// that hangs ties up MaxCalls goroutines at most. Identity fails closed: a
+// that hangs ties up MaxCalls lookups and as many writes. Identity fails closed: a
 // session is given to OpenSSL only if it was sealed with a key of the ring,
 // for the id that was asked for, under the session id context of the
 // connection, and is not over. All else is a miss, counted in Stats under its

@@ -171,6 +171,7 @@ func TestParseKeys(t *testing.T) {
 		{"not base64", k1 + "\n!!", nil, "line 2: the key is not base64"},
 		{"url base64", strings.ReplaceAll(b64(bytes.Repeat([]byte{0xff}, 32)), "/", "_"), nil, "not base64"},
 		{"no padding", strings.TrimRight(k1, "="), nil, "not base64"},
+		{"stray bits at the end", strings.TrimSuffix(k1, "E=") + "F=", nil, "not base64"},
 		{"short", b64(testKey(1)[:16]), nil, "a key has 32 bytes, not 16"},
 		{"two on a line", k1 + " " + k2, nil, "not base64"},
 		{"too many", strings.Repeat(k1+"\n", MaxKeys+1), nil, "more than 16 keys"},

@@ -137,6 +137,28 @@ func TestEveryBitCounts(t *testing.T) {
 	}
 }
 
+// TestSealedTooLongContext: even a good seal does not open an envelope that
+// the format does not have.
+func TestSealedTooLongContext(t *testing.T) {
+	ring := mustRing(t, testKey(1))
+	envelope := func(n int) []byte {
+		v := mustSeal(t, testKey(1), sealID, Record{DER: sealRec.DER, Expires: sealTime})[:offCtx]
+		v[offCtxLen] = byte(n)
+		v = append(v, make([]byte, n)...)
+		aead, nonce, err := valueCipher(ring.newest(), sealSalt[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return aead.Seal(v, nonce, sealRec.DER, associated(v, sealID))
+	}
+	if _, err := open(ring, sealID, envelope(maxIDContext)); err != nil {
+		t.Fatalf("the longest context: %v", err)
+	}
+	if _, err := open(ring, sealID, envelope(maxIDContext+1)); err != ErrDamaged {
+		t.Errorf("one byte more: %v, want ErrDamaged", err)
+	}
+}
+
 // TestForgedIDTag shows that the tag is no proof: with a tag that fits,
 // another id still fails.
 func TestForgedIDTag(t *testing.T) {

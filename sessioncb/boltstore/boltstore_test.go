@@ -210,6 +210,7 @@ func TestOpenRefuses(t *testing.T) {
 			return err
 		}
 	}
+	var used int64 // by bolt; the file may be longer
 	full := boltFile("full", func(tx *bolt.Tx) error {
 		err := makeFormat(tx)
 		for i := 0; err == nil && i < 2000; i++ {
@@ -219,6 +220,12 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		return err
 	})
+	db, err := bolt.Open(full, 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.View(func(tx *bolt.Tx) error { used = tx.Size(); return nil })
+	db.Close()
 	whole, err := os.ReadFile(full)
 	if err != nil {
 		t.Fatal(err)
@@ -236,6 +243,7 @@ func TestOpenRefuses(t *testing.T) {
 		{file("cut after the first page", whole[:5000]), Options{}, "not a session store"},
 		{file("cut after the meta pages", whole[:2*os.Getpagesize()]), Options{}, "not a session store"},
 		{file("cut in the middle", whole[:len(whole)/2]), Options{}, ""},
+		{file("cut by a byte", whole[:used-1]), Options{}, "cut short"},
 		{boltFile("other application", bucket("accounts", "a", "b")), Options{}, "a bolt file of another application"},
 		{boltFile("other meta", bucket("meta", "application", "something")), Options{}, "a bolt file of another application"},
 		{boltFile("empty meta", bucket("meta")), Options{}, "a bolt file of another application"},
@@ -424,18 +432,25 @@ func TestGroupCommit(t *testing.T) {
 func TestCloseDrains(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	var q queue
-	s, err := open(path, Options{}, hooks{queued: q.hook})
+	s, err := open(path, Options{}, hooks{queued: q.hook, committed: func(int) {
+		time.Sleep(20 * time.Millisecond) // in which a Close that does not wait closes
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	put(t, s, "0", "value", time.Hour) // the writer has begun
 	release := holdWriter(t, s)
 	defer release()
 	const puts = 20
 	var wg sync.WaitGroup
 	for i := range puts {
+		if i == 1 { // the rest is for another batch
+			q.wait(t, 1+1)
+			eventually(t, "the writer has the first", func() bool { return len(s.queue) == 0 })
+		}
 		wg.Go(func() { put(t, s, fmt.Sprint(i), "value", time.Hour) })
 	}
-	q.wait(t, puts)
+	q.wait(t, 1+puts)
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
 	eventually(t, "Close has begun", func() bool {
@@ -473,9 +488,9 @@ func TestContextEndsTheWait(t *testing.T) {
 	release := holdWriter(t, s)
 	defer release()
 	ctx, cancel := context.WithCancel(t.Context())
-	value := []byte("value")
+	id, value := []byte("put"), []byte("value")
 	errs := make(chan error)
-	go func() { errs <- s.Put(ctx, key("put"), value, time.Hour) }()
+	go func() { errs <- s.Put(ctx, sessioncb.Key{ID: id}, value, time.Hour) }()
 	go func() { errs <- s.Delete(ctx, key("deleted")) }()
 	go func() { _, err := s.Claim(ctx, key("claimed")); errs <- err }()
 	q.wait(t, 2+3) // with the two puts above
@@ -490,6 +505,7 @@ func TestContextEndsTheWait(t *testing.T) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
 	}
+	copy(id, "XXX")
 	copy(value, "XXXXX") // ours again, though the write is still to come
 	release()
 	put(t, s, "z", "behind the others", time.Hour)
@@ -581,6 +597,64 @@ func TestSweep(t *testing.T) {
 	if n := s.kept(t); n != 3 {
 		t.Errorf("%d in the file after two writes, want 3", n)
 	}
+}
+
+// TestShortLifetimeIsNotNone: an expiry is kept in milliseconds, rounded up.
+func TestShortLifetimeIsNotNone(t *testing.T) {
+	c := newClock()
+	s := testStore(t, hooks{now: c.now})
+	put(t, s, "a", "1", 1)
+	if _, err := s.Get(t.Context(), key("a")); err != nil {
+		t.Errorf("before it is over: %v", err)
+	}
+	c.advance(time.Millisecond)
+	if _, err := s.Get(t.Context(), key("a")); !errors.Is(err, sessioncb.ErrNotFound) {
+		t.Errorf("after: %v", err)
+	}
+}
+
+// TestExpiredInTheQueue: a claim whose session is over by its commit fails,
+// also when there was too much else to sweep.
+func TestExpiredInTheQueue(t *testing.T) {
+	c := newClock()
+	var q queue
+	s := testStore(t, hooks{now: c.now, queued: q.hook})
+	const others = sweepExtra + 2
+	for i := range others {
+		put(t, s, fmt.Sprint(i), "v", time.Minute)
+	}
+	put(t, s, "claimed", "v", 2*time.Minute)
+	release := holdWriter(t, s)
+	defer release()
+	result := make(chan error)
+	go func() { _, err := s.Claim(t.Context(), key("claimed")); result <- err }()
+	q.wait(t, others+2)
+	c.advance(time.Hour)
+	release()
+	if err := <-result; !errors.Is(err, sessioncb.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// TestValuesAreCopies asks a file with pages of its own for the bucket: what
+// Get returns is no part of the memory map, which cannot be written to.
+func TestValuesAreCopies(t *testing.T) {
+	s := testStore(t, hooks{})
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() { put(t, s, fmt.Sprint(i), strings.Repeat("v", 1000), time.Hour) })
+	}
+	wg.Wait()
+	v, err := s.Get(t.Context(), key("7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(v)
+	v, err = s.Claim(t.Context(), key("7"))
+	if err != nil || string(v) != strings.Repeat("v", 1000) {
+		t.Fatalf("%d bytes, %v", len(v), err)
+	}
+	clear(v)
 }
 
 // TestOpenSweeps: a store that is only opened drops what is over.
