@@ -91,7 +91,8 @@ func start(t *testing.T, args ...string) (p *process, first string) {
 		t.Fatal(err)
 	}
 	p = &process{cmd: exec.Command(exe, args...), log: &logBuffer{}, done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), asCommand+"=1")
+	// The race detector sleeps for a second at the end of a process, by default.
+	p.cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
