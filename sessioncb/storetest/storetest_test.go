@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -13,6 +14,11 @@ import (
 
 	"github.com/sessioncb/openssl/sessioncb"
 )
+
+func TestMain(m *testing.M) {
+	short, grace = 200*time.Millisecond, 600*time.Millisecond
+	os.Exit(m.Run())
+}
 
 // model is a plain good Store, with a switch for each way to be a bad one.
 // Each fault must be caught by the check named beside it, so that the suite
