@@ -16,6 +16,9 @@ import "C"
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"unsafe"
 )
 
@@ -35,10 +38,17 @@ func Rules() []Rule {
 	for i := C.int(0); ; i++ {
 		r := C.rule_at(i)
 		if r == nil {
-			return rules
+			break
 		}
 		rules = append(rules, Rule{C.GoString(r.name), r.balance != 0})
 	}
+	slices.SortFunc(rules, func(a, b Rule) int { return a.number() - b.number() })
+	return rules
+}
+
+func (r Rule) number() int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(r.Name, "R"))
+	return n
 }
 
 // A Check is one observation that a rule made.

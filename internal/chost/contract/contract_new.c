@@ -53,8 +53,43 @@ static void R1_both_returns(report *r, int version)
     reference_of_new(r, version, 1);
 }
 
+static int some_new_cb(SSL *ssl, SSL_SESSION *s)
+{
+    return 0;
+}
+
+static SSL_SESSION *some_get_cb(SSL *ssl, const unsigned char *id, int len,
+                                int *copy)
+{
+    return NULL;
+}
+
+static void some_remove_cb(SSL_CTX *ctx, SSL_SESSION *s)
+{
+}
+
+/* The other three functions of the manual page. */
+static void R1_getters(report *r)
+{
+    SSL_CTX *ctx = new_server(TLS1_2_VERSION, TLS1_3_VERSION);
+
+    check(r, SSL_CTX_sess_get_new_cb(ctx) == NULL
+             && SSL_CTX_sess_get_get_cb(ctx) == NULL
+             && SSL_CTX_sess_get_remove_cb(ctx) == NULL,
+          "a new context has no callbacks");
+    SSL_CTX_sess_set_new_cb(ctx, some_new_cb);
+    SSL_CTX_sess_set_get_cb(ctx, some_get_cb);
+    SSL_CTX_sess_set_remove_cb(ctx, some_remove_cb);
+    check(r, SSL_CTX_sess_get_new_cb(ctx) == some_new_cb
+             && SSL_CTX_sess_get_get_cb(ctx) == some_get_cb
+             && SSL_CTX_sess_get_remove_cb(ctx) == some_remove_cb,
+          "the getters return what was set");
+    SSL_CTX_free(ctx);
+}
+
 static void contract_R1(report *r)
 {
+    R1_getters(r);
     for_each_version(r, R1_both_returns);
 }
 

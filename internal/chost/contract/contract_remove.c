@@ -271,7 +271,8 @@ static connection new_socket_connection(scene *sc)
     connection c = new_connection(sc->server, sc->client, NULL);
     int fds[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+                   fds) != 0)
         abort();
     SSL_set_bio(c.server, BIO_new_socket(fds[0], BIO_CLOSE), NULL);
     SSL_set_bio(c.client, BIO_new_socket(fds[1], BIO_CLOSE), NULL);

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -64,6 +65,9 @@ func TestGate(t *testing.T) {
 			out, err := runWithFault(rule.Name, "leak")
 			if err == nil || !leakSign.MatchString(out) {
 				t.Errorf("a leak passed: %v\n%s", err, out)
+			}
+			if !strings.Contains(out, "contract: not all objects were destroyed") {
+				t.Errorf("the check at the end of the process did not see the leak:\n%s", out)
 			}
 		})
 		t.Run(rule.Name+"/double-free", func(t *testing.T) {

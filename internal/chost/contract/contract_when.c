@@ -260,6 +260,27 @@ static void R3_client_13(report *r)
     SSL_CTX_free(client);
 }
 
+/* A TLS 1.2 client that resumes by id or by the same ticket hears nothing. */
+static void R3_client_12(report *r, uint64_t options, const char *what)
+{
+    SSL_CTX *server = new_server(TLS1_2_VERSION, TLS1_2_VERSION);
+    SSL_CTX *client = new_client(TLS1_2_VERSION, TLS1_2_VERSION);
+    recorder rec;
+    SSL_SESSION *s;
+
+    SSL_CTX_set_options(server, options);
+    SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_CLIENT);
+    record(&rec, r, client, RECORD_NEW);
+    s = full_handshake(server, client);
+    check(r, rec.new_calls == 1, "TLS 1.2 client, %s: one call", what);
+    recorder_clear(&rec);
+    check(r, try_resume(server, client, s).resumed && rec.new_calls == 0,
+          "TLS 1.2 client, %s: %d calls when resuming", what, rec.new_calls);
+    SSL_SESSION_free(s);
+    SSL_CTX_free(server);
+    SSL_CTX_free(client);
+}
+
 /* The client's id is made from the ticket, and no id of the server's. */
 static void R3_client_id(report *r, int version)
 {
@@ -349,6 +370,8 @@ static void contract_R3(report *r)
     R3_queued_ticket(r);
     R3_post_handshake(r);
     R3_client_13(r);
+    R3_client_12(r, SSL_OP_NO_TICKET, "session id");
+    R3_client_12(r, 0, "ticket");
     for_each_version(r, R3_client_id);
     R3_renewed_ticket(r);
 }

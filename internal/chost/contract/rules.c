@@ -6,6 +6,7 @@
 #include "parts.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 extern const rule new_rules[];
 extern const rule when_rules[];
@@ -56,7 +57,15 @@ static const rule *const rule_sections[] = {
     NULL,
 };
 
+static int run_as_process(report *unused);
+
+static const child_scenario rule_children[] = {
+    { "rule", run_as_process, NULL },
+    { NULL, NULL, NULL },
+};
+
 static const child_scenario *const child_sections[] = {
+    rule_children,
     get_children,
     answer_children,
     share_children,
@@ -129,6 +138,44 @@ report *rule_run(const char *name)
     objects_bind(NULL);
     ERR_clear_error();
     return r;
+}
+
+/* 1 when every check of the rule holds; the others are printed. */
+static int run_and_print(const char *name)
+{
+    report *r = rule_run(name);
+    int i, passed = 1;
+
+    for (i = 0; i < report_count(r); i++) {
+        if (report_ok(r, i))
+            continue;
+        passed = 0;
+        printf("%s: %s:%d: %s\n", name, report_file(r, i), report_line(r, i),
+               report_text(r, i));
+    }
+    printf("%s %s, %d checks\n", passed ? "ok  " : "FAIL", name,
+           report_count(r));
+    fflush(stdout);
+    report_free(r);
+    return passed;
+}
+
+/* The argument is a rule's name or "all". Exit status 0: every check holds. */
+static int run_as_process(report *unused)
+{
+    const char *wanted = child_argument();
+    const rule *x;
+    int i, found = 0, failed = 0;
+
+    for (i = 0; wanted != NULL && (x = rule_at(i)) != NULL; i++) {
+        if (strcmp(wanted, "all") != 0 && strcmp(wanted, x->name) != 0)
+            continue;
+        found = 1;
+        failed |= !run_and_print(x->name);
+    }
+    report_free(unused);
+    harness_stop();
+    return found && !failed ? 0 : 1;
 }
 
 static void start_once(void)
