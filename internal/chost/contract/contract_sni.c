@@ -1,6 +1,8 @@
 /* R32, R33: SSL_set_SSL_CTX in the servername and ClientHello callbacks. */
 #include "harness.h"
 
+#include <pthread.h>
+
 #define NO_INTERNAL (SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL)
 
 typedef enum { BY_SERVERNAME, BY_CLIENT_HELLO } switch_place;
@@ -143,8 +145,40 @@ static void R32_switched(report *r, int version)
     switched_connection(r, version, BY_CLIENT_HELLO, "host b");
 }
 
+/* What SSL_get_SSL_CTX says in the new function of an SSL's ex_data. */
+static __thread SSL_CTX *seen_in_new_func;
+
+static void look_at_context(void *parent, void *ptr, CRYPTO_EX_DATA *ad,
+                            int idx, long argl, void *argp)
+{
+    seen_in_new_func = SSL_get_SSL_CTX(parent);
+}
+
+static void make_looking_index(void)
+{
+    SSL_get_ex_new_index(0, NULL, look_at_context, NULL, NULL);
+}
+
+/* The birth context must be noted after SSL_new, not in that function. */
+static void R32_new_func(report *r)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    SSL_CTX *ctx = new_server(TLS1_2_VERSION, TLS1_3_VERSION);
+    SSL_CTX *want = OpenSSL_version_num() >= 0x30500000L ? NULL : ctx;
+    SSL *ssl;
+
+    pthread_once(&once, make_looking_index);
+    ssl = SSL_new(ctx);
+    check(r, seen_in_new_func == want && SSL_get_SSL_CTX(ssl) == ctx,
+          "in the new function of its ex_data an SSL has %s context",
+          seen_in_new_func == NULL ? "no" : "its");
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+}
+
 static void contract_R32(report *r)
 {
+    R32_new_func(r);
     for_each_version(r, R32_switched);
 }
 
