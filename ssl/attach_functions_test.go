@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/internal/chost"
 	"github.com/sessioncb/openssl/sessioncb"
 )
@@ -90,20 +91,16 @@ const (
 )
 
 func whose(f callback, p chost.Pointers) string {
-	switch f.in(p) {
-	case 0:
+	switch {
+	case f.in(p) == 0:
 		return nobody
-	case f.in(chost.OwnPointers()):
+	case f.in(p) == f.in(chost.OwnPointers()):
 		return theirs
-	case f.in(bindingPointers):
+	case cshim.IsTrampoline(f.in(p)):
 		return ours
 	}
 	return strange
 }
-
-// bindingPointers are the binding's own three functions, as the first context
-// with all handlers shows them.
-var bindingPointers chost.Pointers
 
 type functionRow struct {
 	owner, state string
@@ -166,20 +163,6 @@ func (row functionRow) check(t *testing.T, f callback, pointer string, handler b
 	}
 }
 
-// learnPointers finds the binding's own functions.
-func learnPointers(t *testing.T) {
-	t.Helper()
-	cfg := serverConfig()
-	c := &calls{}
-	cfg.SessionCallbacks = sessioncb.Callbacks{New: c, Get: c, Remove: c}
-	_, sslCtx := contextAndPointer(t, cfg)
-	p := sslCtx.Pointers()
-	if p.New == 0 || p.Get == 0 || p.Remove == 0 {
-		t.Fatalf("a context with all handlers shows %+v", p)
-	}
-	bindingPointers = p
-}
-
 // contextAndPointer makes a context and finds its SSL_CTX.
 func contextAndPointer(t *testing.T, cfg Config) (*Context, chost.Context) {
 	t.Helper()
@@ -190,7 +173,6 @@ func contextAndPointer(t *testing.T, cfg Config) (*Context, chost.Context) {
 }
 
 func ownFunction(t *testing.T, version uint16, f callback, row functionRow) {
-	learnPointers(t)
 	cCode := newHost(t, chost.Options{Version: version})
 	inGo := &calls{}
 	var cb sessioncb.Callbacks
@@ -251,7 +233,6 @@ func ownFunction(t *testing.T, version uint16, f callback, row functionRow) {
 }
 
 func attachedFunction(t *testing.T, version uint16, f callback, row functionRow) {
-	learnPointers(t)
 	o := chost.Options{Version: version, CacheMode: chost.NoLookup, Tickets: 1}
 	before := len(row.state) > 10 && row.state[:10] == "C function"
 	if before {
