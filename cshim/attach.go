@@ -23,22 +23,25 @@ const (
 	AttachTaken  = C.SC_ATTACH_TAKEN
 	AttachOurs   = C.SC_ATTACH_OURS
 	AttachFailed = C.SC_ATTACH_FAILED
+	AttachFull   = C.SC_ATTACH_FULL
+
+	// MostAttached is how many contexts can be attached at once.
+	MostAttached = C.SC_SLOTS
 )
 
 // Attach registers the callbacks of the bits on an SSL_CTX of C code, borrowed,
-// and keeps a reference on it. On failure code is negative, and which has the
-// bits of the callbacks in the way.
-func Attach(ctx unsafe.Pointer, side Side, bits, mode int) (c *Context, code, which int) {
+// and keeps a reference on it. side is called before the first callback can be.
+// On failure code is negative, and which has the bits of the callbacks in the way.
+func Attach(ctx unsafe.Pointer, bits, mode int, side func(*Context) Side) (code, which int) {
 	var p *C.sc_context
 	var w C.int
-	h := cgo.NewHandle(side)
-	r := C.sc_attach((*C.SSL_CTX)(ctx), C.uintptr_t(h), C.int(bits), C.int(mode), &p, &w)
-	if p == nil {
-		h.Delete()
-		return nil, int(r), int(w)
+	if r := C.sc_attach((*C.SSL_CTX)(ctx), C.int(bits), C.int(mode), &p, &w); p == nil {
+		return int(r), int(w)
 	}
+	h := cgo.NewHandle(side(&Context{p}))
 	handles.Add(1)
-	return &Context{p}, int(r), int(w)
+	C.sc_attach_start(p, C.uintptr_t(h))
+	return 1, 0
 }
 
 // Detach makes the callbacks pass to the earlier ones, or with restore sets
@@ -69,7 +72,7 @@ func (c *Context) PriorNew(f Foreign, s Session) bool { return C.sc_prior_new(c.
 
 // PriorGet calls the earlier get_session_cb and returns new, or none.
 func (c *Context) PriorGet(f Foreign, id []byte) Session {
-	return Session{C.sc_prior_get(c.p, f.p, (*C.uchar)(bytesPtr(id)), C.int(len(id)))}
+	return Session{C.sc_prior_get(c.p, f.p, bytesPtr(id), C.int(len(id)))}
 }
 
 // PriorRemove calls the earlier remove_session_cb; it borrows s.
@@ -80,3 +83,7 @@ func (c *Context) Bits() int { return int(c.p.callbacks) }
 
 // Pass makes the callbacks pass to the earlier ones from now on. It does not cross.
 func (c *Context) Pass() { atomic.StoreInt32((*int32)(unsafe.Pointer(&c.p.detached)), 1) }
+
+// IsTrampoline says whether a C function pointer, as CallbackPointers returns
+// it, is a callback of this shim.
+func IsTrampoline(f uintptr) bool { return C.sc_is_trampoline(C.uintptr_t(f)) == 1 }

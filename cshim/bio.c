@@ -78,6 +78,11 @@ static size_t transmit(sc_conn *c, const unsigned char *p, size_t n)
 
 static int keep(sc_conn *c, const unsigned char *p, size_t n)
 {
+    if (c->kept_pos > 0) {
+        c->kept_len -= c->kept_pos;
+        memmove(c->kept, c->kept + c->kept_pos, c->kept_len);
+        c->kept_pos = 0;
+    }
     if (c->kept_len + n > c->kept_cap) {
         size_t cap = c->kept_cap > 0 ? c->kept_cap : 4096;
         unsigned char *q;

@@ -3,6 +3,10 @@
  * the record of that call and comes back in its result, so that Go acts on it
  * with no C frame above and no lock of OpenSSL held. Where C code drives the
  * SSL, Go is called at once. Error marks keep the caller's queue as it was.
+ *
+ * The context whose callbacks run is the one that the SSL was made with, and
+ * SSL_get_SSL_CTX does not tell it: SSL_set_SSL_CTX changes that. Our own SSLs
+ * remember it; attached contexts have trampolines of their own (attach.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,14 +24,6 @@ int sc_set_context_of(SSL_CTX *ctx, sc_context *c)
     return SSL_CTX_set_ex_data(ctx, sc_context_index, c);
 }
 
-/* The context whose callbacks run; an SSL older than our index has no record. */
-sc_context *sc_birth(const SSL *ssl)
-{
-    SSL_CTX *ctx = SSL_get_ex_data(ssl, sc_birth_index);
-
-    return sc_context_of(ctx != NULL ? ctx : SSL_get_SSL_CTX(ssl));
-}
-
 /* Our connection, if this callback runs inside a call of ours for its SSL. */
 static sc_conn *conn_of(const SSL *ssl)
 {
@@ -36,45 +32,61 @@ static sc_conn *conn_of(const SSL *ssl)
     return r != NULL && r->ssl == ssl ? r->conn : NULL;
 }
 
-/* ---- new ---- */
+/* ---- of an SSL that this shim drives ---- */
 
 int sc_on_new(SSL *ssl, SSL_SESSION *s)
 {
-    sc_context *c = sc_birth(ssl);
     sc_conn *conn = conn_of(ssl);
     sc_session *b;
-    int taken = 0;
+
+    if (conn == NULL)
+        return 0;
+    ERR_set_mark();
+    b = sc_session_box(s);  /* takes the reference that libssl made for us */
+    ERR_pop_to_mark();
+    if (b == NULL) {
+        atomic_fetch_add(&conn->birth->lost, 1);
+        return 1;
+    }
+    *conn->announced_end = b;
+    conn->announced_end = &b->next;
+    conn->hold = SSL_is_server(ssl);
+    return 1;
+}
+
+SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy)
+{
+    sc_conn *conn = conn_of(ssl);
+
+    *copy = 0;
+    return conn != NULL ? sc_hello_session(conn, id, len) : NULL;
+}
+
+/* ---- of an SSL that C code drives: c is the context it was made with ---- */
+
+static int passes_on(sc_context *c)
+{
+    return c->chain || atomic_load(&c->detached);
+}
+
+int sc_foreign_new(sc_context *c, SSL *ssl, SSL_SESSION *s)
+{
+    sc_session *b;
 
     if (c == NULL)
         return 0;
-    if (conn != NULL) {
-        /* Takes the reference that libssl made for us. */
-        b = sc_session_box(s);
-        if (b == NULL) {
-            atomic_fetch_add(&c->lost, 1);
-            return 1;
-        }
-        *conn->announced_end = b;
-        conn->announced_end = &b->next;
-        conn->hold = SSL_is_server(ssl);
-        return 1;
-    }
-    ERR_set_mark();
     if (!atomic_load(&c->detached)) {
+        ERR_set_mark();
         SSL_SESSION_up_ref(s);
         b = sc_session_box(s);
         if (b == NULL)
             atomic_fetch_add(&c->lost, 1);
         else if (!sessioncbNew(c->handle, ssl, b))
             sc_session_free(b);
+        ERR_pop_to_mark();
     }
-    ERR_pop_to_mark();
-    if (c->prior_new != NULL && (c->chain || atomic_load(&c->detached)))
-        taken = c->prior_new(ssl, s);
-    return taken;
+    return c->prior_new != NULL && passes_on(c) ? c->prior_new(ssl, s) : 0;
 }
-
-/* ---- get ---- */
 
 static SSL_SESSION *ask_go(sc_context *c, SSL *ssl, const unsigned char *id, int len)
 {
@@ -102,23 +114,19 @@ static SSL_SESSION *ask_go(sc_context *c, SSL *ssl, const unsigned char *id, int
     return s;
 }
 
-SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy)
+SSL_SESSION *sc_foreign_get(sc_context *c, SSL *ssl, const unsigned char *id, int len, int *copy)
 {
-    sc_context *c = sc_birth(ssl);
-    sc_conn *conn = conn_of(ssl);
     SSL_SESSION *s = NULL;
 
     *copy = 0;
     if (c == NULL)
         return NULL;
-    if (conn != NULL)
-        return sc_hello_session(conn, id, len);
     if (!atomic_load(&c->detached)) {
         ERR_set_mark();
         s = ask_go(c, ssl, id, len);
         ERR_pop_to_mark();
     }
-    if (s == NULL && c->prior_get != NULL && (c->chain || atomic_load(&c->detached))) {
+    if (s == NULL && c->prior_get != NULL && passes_on(c)) {
         *copy = 1;
         s = c->prior_get(ssl, id, len, copy);
     }
@@ -134,7 +142,7 @@ static int past(const sc_session *b)
 
 static void note_fault(sc_session *b)
 {
-    unsigned long code = ERR_peek_error();
+    unsigned long code = ERR_peek_last_error();
     const char *reason = ERR_reason_error_string(code);
 
     if (reason != NULL)
@@ -149,7 +157,10 @@ static int reason_for(const sc_record *r, sc_session *b)
     SSL_SESSION *own;
 
     if (r == NULL) {
-        /* C code made the call. A fatal error is pushed before the removal. */
+        /*
+         * C code made the call. libssl pushes a fatal error before it removes;
+         * a C program that leaves its queue dirty makes others look like it.
+         */
         if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_SSL) {
             note_fault(b);
             return SC_FAULTY;
@@ -220,7 +231,7 @@ void sc_on_remove(SSL_CTX *ctx, SSL_SESSION *s)
                 sessioncbEvent(c->handle);
         }
     }
-    if (c->prior_remove != NULL && (c->chain || atomic_load(&c->detached)))
+    if (c->prior_remove != NULL && passes_on(c))
         c->prior_remove(ctx, s);
 }
 
@@ -234,6 +245,7 @@ void sc_context_ex_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, lo
     (void)parent; (void)ad; (void)idx; (void)argl; (void)argp;
     if (c == NULL)
         return;
+    sc_slot_free(c);
     atomic_store(&c->dead, 1);
     if (r != NULL && r->context == c)
         r->events |= SC_EVENT_DEAD;

@@ -72,8 +72,8 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
 
 /* ---- steps ---- */
 
-static void begin(sc_conn *c, sc_record *r, int fd, const void *in, size_t in_len,
-                  int eof, void *out, size_t out_cap)
+static void begin(sc_conn *c, sc_record *r, int fd, const unsigned char *in, size_t in_len,
+                  int eof, unsigned char *out, size_t out_cap)
 {
     sc_errors_clear();
     memset(&c->result, 0, sizeof(c->result));
@@ -162,8 +162,8 @@ static void push(sc_conn *c)
     c->result.write_sys = c->sys;
 }
 
-void sc_conn_handshake(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
-                       void *out, size_t out_cap, const void *answers, size_t answers_len)
+void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
+                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len)
 {
     sc_record r;
     int ret;
@@ -183,29 +183,53 @@ void sc_conn_handshake(sc_conn *c, int fd, const void *in, size_t in_len, int eo
     end(c, &r);
 }
 
-void sc_conn_read(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
-                  void *buf, size_t len)
+/* Whether the peer makes us answer, and reads no answer. */
+static int flooded(sc_conn *c)
+{
+    if (c->kept_len - c->kept_pos <= MOST_UNREAD_ANSWERS)
+        return 0;
+    push(c);
+    return c->kept_len - c->kept_pos > MOST_UNREAD_ANSWERS;
+}
+
+void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
+                  unsigned char *buf, size_t len)
 {
     sc_record r;
     int ret;
 
     begin(c, &r, fd, in, in_len, eof, NULL, 0);
-    if (c->kept_len - c->kept_pos > MOST_UNREAD_ANSWERS && !c->hold) {
+    if (flooded(c)) {
+        failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
+    } else {
+        ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
+        if (ret != 1)
+            classify(c, ret);
         push(c);
-        if (c->kept_len - c->kept_pos > MOST_UNREAD_ANSWERS) {
-            failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
-            end(c, &r);
-            return;
-        }
     }
-    ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
-    if (ret != 1)
-        classify(c, ret);
-    push(c);
     end(c, &r);
 }
 
-void sc_conn_write(sc_conn *c, int fd, void *out, size_t out_cap, const void *buf, size_t len)
+void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof)
+{
+    unsigned char byte;
+    sc_record r;
+    size_t n;
+    int ret;
+
+    begin(c, &r, fd, in, in_len, eof, NULL, 0);
+    if (flooded(c)) {
+        failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
+    } else {
+        ret = SSL_peek_ex(c->ssl, &byte, 1, &n);
+        if (ret != 1)
+            classify(c, ret);
+        push(c);
+    }
+    end(c, &r);
+}
+
+void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const unsigned char *buf, size_t len)
 {
     const unsigned char *p = buf;
     sc_record r;
@@ -231,7 +255,7 @@ void sc_conn_write(sc_conn *c, int fd, void *out, size_t out_cap, const void *bu
     end(c, &r);
 }
 
-void sc_conn_flush(sc_conn *c, int fd, void *out, size_t out_cap, int release)
+void sc_conn_flush(sc_conn *c, int fd, unsigned char *out, size_t out_cap, int release)
 {
     sc_record r;
 
@@ -246,16 +270,19 @@ void sc_conn_flush(sc_conn *c, int fd, void *out, size_t out_cap, int release)
     end(c, &r);
 }
 
-void sc_conn_shutdown(sc_conn *c, int fd, void *out, size_t out_cap)
+void sc_conn_shutdown(sc_conn *c, int fd, unsigned char *out, size_t out_cap)
 {
     sc_record r;
 
     begin(c, &r, fd, NULL, 0, 0, out, out_cap);
     c->gather = 1;
-    if (c->done && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0)
+    if (c->done && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0) {
+        /* A queued ticket or KeyUpdate would make SSL_shutdown fail. */
+        if (SSL_in_init(c->ssl))
+            SSL_do_handshake(c->ssl);
         SSL_shutdown(c->ssl);
+    }
     c->gather = 0;
-    c->hold = 0;
     push(c);
     if (c->result.write_sys != 0)
         failed(c, SSL_ERROR_SYSCALL, c->result.write_sys);
@@ -378,8 +405,8 @@ void sc_state_free(sc_state *s)
     OPENSSL_free(s->verified);
 }
 
-int sc_conn_export(sc_conn *c, void *out, size_t out_len, const char *label, size_t label_len,
-                   const void *context, size_t context_len, int use_context)
+int sc_conn_export(sc_conn *c, unsigned char *out, size_t out_len, const char *label, size_t label_len,
+                   const unsigned char *context, size_t context_len, int use_context)
 {
     int ok;
 

@@ -6,6 +6,7 @@ package cshim
 import "C"
 
 import (
+	"encoding/binary"
 	"syscall"
 	"unsafe"
 )
@@ -90,6 +91,12 @@ func (c *Conn) Read(io IO, buf []byte) Result {
 	return c.result()
 }
 
+// Peek is SSL_peek_ex of a byte: it handles all that is not application data.
+func (c *Conn) Peek(io IO) Result {
+	C.sc_conn_peek(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF))
+	return c.result()
+}
+
 // Write is SSL_write_ex, until all is written or the transport is full.
 func (c *Conn) Write(io IO, buf []byte) Result {
 	C.sc_conn_write(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)),
@@ -149,7 +156,8 @@ func AppendDER(b, der []byte) []byte {
 	return append(append(b, 1, byte(n>>24), byte(n>>16), byte(n>>8), byte(n)), der...)
 }
 
-// AppendLive answers with a session that must stay alive until Handshake returned.
+// AppendLive answers with a session that the Handshake which is given the
+// answers takes.
 func AppendLive(b []byte, s Session) []byte {
 	p := s.p
 	return append(append(b, 2), unsafe.Slice((*byte)(unsafe.Pointer(&p)), unsafe.Sizeof(p))...)
@@ -209,7 +217,7 @@ func (c *Conn) State() State {
 func split(p *C.uchar, n C.size_t) [][]byte {
 	var list [][]byte
 	for b := C.GoBytes(unsafe.Pointer(p), C.int(n)); len(b) > 4; {
-		m := 4 + int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+		m := 4 + int(binary.BigEndian.Uint32(b))
 		list = append(list, b[4:m:m])
 		b = b[m:]
 	}

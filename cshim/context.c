@@ -59,8 +59,9 @@ sc_context *sc_context_new(uintptr_t handle, sc_errors *e)
     c->refs = 2;
     /* A bare end of the transport is told from a close_notify by the BIO, and keeps the session. */
     SSL_CTX_set_options(c->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
+    /* The chain is what is configured, whatever the trust store could add to it. */
     SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE
-                     | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                     | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(c->ctx, 1);
     SSL_CTX_set_client_hello_cb(c->ctx, sc_hello_cb, NULL);
     SSL_CTX_set_tlsext_servername_callback(c->ctx, acknowledge_name);
@@ -80,7 +81,7 @@ unsigned sc_context_close(sc_context *c)
 
 /* ---- identity ---- */
 
-int sc_context_chain(sc_context *c, const void *pem, size_t len, sc_errors *e)
+int sc_context_chain(sc_context *c, const unsigned char *pem, size_t len, sc_errors *e)
 {
     BIO *b;
     X509 *x;
@@ -106,7 +107,7 @@ int sc_context_chain(sc_context *c, const void *pem, size_t len, sc_errors *e)
     return 1;
 }
 
-typedef struct { const char *pass; size_t len; } passphrase;
+typedef struct { const unsigned char *pass; size_t len; } passphrase;
 
 /* Never asks on the terminal. */
 static int give_passphrase(char *buf, int size, int writing, void *arg)
@@ -120,10 +121,11 @@ static int give_passphrase(char *buf, int size, int writing, void *arg)
     return (int)p->len;
 }
 
-int sc_context_key(sc_context *c, const void *pem, size_t len,
-                   const char *pass, size_t pass_len, sc_errors *e)
+int sc_context_key(sc_context *c, const unsigned char *pem, size_t len,
+                   const unsigned char *pass, size_t pass_len, sc_errors *e)
 {
     passphrase p = { pass, pass_len };
+    X509 *cert = SSL_CTX_get0_certificate(c->ctx);  /* the one set last */
     EVP_PKEY *key = NULL;
     BIO *b;
     int ok;
@@ -134,7 +136,8 @@ int sc_context_key(sc_context *c, const void *pem, size_t len,
         return fail(e);
     key = PEM_read_bio_PrivateKey(b, NULL, give_passphrase, &p);
     BIO_free(b);
-    ok = key != NULL && SSL_CTX_use_PrivateKey(c->ctx, key) == 1
+    ok = key != NULL && cert != NULL && X509_check_private_key(cert, key) == 1
+        && SSL_CTX_use_PrivateKey(c->ctx, key) == 1
         && SSL_CTX_check_private_key(c->ctx) == 1;
     EVP_PKEY_free(key);
     if (!ok)
@@ -145,7 +148,7 @@ int sc_context_key(sc_context *c, const void *pem, size_t len,
 
 /* ---- trust ---- */
 
-int sc_context_trust_pem(sc_context *c, const void *pem, size_t len, int name_to_clients, sc_errors *e)
+int sc_context_trust_pem(sc_context *c, const unsigned char *pem, size_t len, int name_to_clients, sc_errors *e)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
     BIO *b;
@@ -213,7 +216,7 @@ int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
     return 1;
 }
 
-int sc_context_alpn(sc_context *c, const void *protos, unsigned int len, sc_errors *e)
+int sc_context_alpn(sc_context *c, const unsigned char *protos, unsigned int len, sc_errors *e)
 {
     sc_errors_clear();
     c->alpn = OPENSSL_memdup(protos, len);
@@ -232,7 +235,7 @@ void sc_context_early_data(sc_context *c, uint32_t max)
 
 /* ---- sessions ---- */
 
-int sc_context_sid_ctx(sc_context *c, const void *id, unsigned int len, sc_errors *e)
+int sc_context_sid_ctx(sc_context *c, const unsigned char *id, unsigned int len, sc_errors *e)
 {
     sc_errors_clear();
     if (SSL_CTX_set_session_id_context(c->ctx, id, len) != 1)
@@ -268,7 +271,7 @@ void sc_context_callbacks(sc_context *c, int bits)
     if (change & SC_REMOVE)
         SSL_CTX_sess_set_remove_cb(c->ctx, bits & SC_REMOVE ? sc_on_remove : NULL);
     c->callbacks = bits;
-    c->parks = (bits & SC_GET) != 0 && !c->attached;
+    c->parks = (bits & SC_GET) != 0;
 }
 
 void sc_context_stats(sc_context *c, sc_stats *s)

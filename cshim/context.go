@@ -119,7 +119,7 @@ func (c *Context) UseChain(pem []byte) (Queue, bool) {
 func (c *Context) UseKey(pem, passphrase []byte) (Queue, bool) {
 	var e C.sc_errors
 	return done(C.sc_context_key(c.p, bytesPtr(pem), C.size_t(len(pem)),
-		(*C.char)(bytesPtr(passphrase)), C.size_t(len(passphrase)), &e), &e)
+		bytesPtr(passphrase), C.size_t(len(passphrase)), &e), &e)
 }
 
 // TrustPEM adds CA certificates; name says whether a server names them to clients.

@@ -61,10 +61,13 @@ func cString(s string) *C.char {
 
 func freeString(p *C.char) { C.free(unsafe.Pointer(p)) }
 
-// bytesPtr returns the address of the first byte; nil for an empty slice.
-func bytesPtr(b []byte) unsafe.Pointer {
+// bytesPtr returns the address of the first byte; nil for an empty slice. The
+// C side takes an unsigned char *, never a void *: behind an unsafe.Pointer cgo
+// searches the whole Go object for pointers, and panics over a buffer that is
+// the field of a struct with some.
+func bytesPtr(b []byte) *C.uchar {
 	if len(b) == 0 {
 		return nil
 	}
-	return unsafe.Pointer(unsafe.SliceData(b))
+	return (*C.uchar)(unsafe.SliceData(b))
 }

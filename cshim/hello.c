@@ -166,7 +166,7 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
 /*
  * The answers, in the order of the open lookups: a byte 0 for a miss, 1 with
  * four bytes of length (big endian) and an encoding, 2 with eight bytes that
- * are an sc_session pointer in native order, borrowed.
+ * are an sc_session pointer in native order, which is taken.
  */
 void sc_hello_answer(sc_conn *c, const unsigned char *p, size_t len)
 {
@@ -192,8 +192,7 @@ void sc_hello_answer(sc_conn *c, const unsigned char *p, size_t len)
             break;
         case 2:
             memcpy(&b, p, sizeof(b));
-            SSL_SESSION_up_ref(b->session);
-            l->live = b->session;
+            l->live = b;
             p += sizeof(b);
             break;
         default:
@@ -208,7 +207,7 @@ void sc_hello_free(sc_conn *c)
 
     for (i = 0; c->hello != NULL && i < c->hello->count; i++) {
         OPENSSL_clear_free(c->hello->lookup[i].der, c->hello->lookup[i].der_len);
-        SSL_SESSION_free(c->hello->lookup[i].live);
+        sc_session_free(c->hello->lookup[i].live);
     }
     OPENSSL_free(c->hello);
     c->hello = NULL;
@@ -232,7 +231,7 @@ SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len)
     if (l == NULL || (l->der == NULL && l->live == NULL))
         return NULL;
     ERR_set_mark();
-    s = l->live != NULL ? SSL_SESSION_dup(l->live) : sc_decode(l->der, l->der_len);
+    s = l->live != NULL ? SSL_SESSION_dup(l->live->session) : sc_decode(l->der, l->der_len);
     if (s != NULL)
         why = sc_refuse(c->ssl, s, id, len, c->birth->sid_ctx, (int)c->birth->sid_ctx_len);
     ERR_pop_to_mark();

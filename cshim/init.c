@@ -1,34 +1,13 @@
-/* Start of the library, the ex_data indexes, and the gauges of live objects. */
+/* Start of the library, the ex_data index, and the gauges of live objects. */
 #include "shim.h"
 
 int sc_context_index = -1;
-int sc_birth_index = -1;
 
 atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
-atomic_ulong sc_removals_queued;
+_Atomic uint64_t sc_removals_queued;
 static atomic_long all_contexts, all_ssls, all_sessions;
 
 void sc_context_ex_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp);
-
-/*
- * The birth context of every SSL, ours or not: SSL_new calls this with the
- * SSL_CTX in place. The callbacks stay those of this SSL_CTX after
- * SSL_set_SSL_CTX, and libssl has no accessor for it.
- */
-static void birth_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-    (void)ptr; (void)argl; (void)argp;
-    CRYPTO_set_ex_data(ad, idx, SSL_get_SSL_CTX((SSL *)parent));
-}
-
-/* SSL_dup made the new SSL with SSL_new: its own birth stays. */
-static int birth_dup(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **from_d,
-                     int idx, long argl, void *argp)
-{
-    (void)from; (void)argl; (void)argp;
-    *from_d = CRYPTO_get_ex_data(to, idx);
-    return 1;
-}
 
 int sc_init(void)
 {
@@ -37,8 +16,7 @@ int sc_init(void)
                           | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL))
         return 0;
     sc_context_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, sc_context_ex_free);
-    sc_birth_index = SSL_get_ex_new_index(0, NULL, birth_new, birth_dup, NULL);
-    return sc_context_index >= 0 && sc_birth_index >= 0;
+    return sc_context_index >= 0;
 }
 
 static void count_new(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)

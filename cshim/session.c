@@ -59,7 +59,7 @@ void sc_session_free_list(sc_session *b)
     }
 }
 
-sc_session *sc_session_parse(const void *der, size_t len, sc_errors *e)
+sc_session *sc_session_parse(const unsigned char *der, size_t len, sc_errors *e)
 {
     SSL_SESSION *s;
 
@@ -73,17 +73,20 @@ sc_session *sc_session_parse(const void *der, size_t len, sc_errors *e)
     return sc_session_box(s);
 }
 
-int sc_session_encode(sc_session *b, void *out, int cap)
+int sc_session_encode(sc_session *b, unsigned char *out, int cap)
 {
-    unsigned char *p = out;
+    unsigned char *der = NULL;
     int len;
 
     ERR_set_mark();
-    len = i2d_SSL_SESSION(b->session, NULL);
-    if (len > 0 && len <= cap)
-        len = i2d_SSL_SESSION(b->session, &p);
+    len = i2d_SSL_SESSION(b->session, &der);
     ERR_pop_to_mark();
-    return len > 0 ? len : 0;
+    if (len <= 0)
+        return 0;
+    if (len <= cap)
+        memcpy(out, der, (size_t)len);
+    OPENSSL_clear_free(der, (size_t)len);
+    return len;
 }
 
 sc_session *sc_session_retain(sc_session *b)
@@ -116,7 +119,7 @@ int sc_session_unshare(sc_session *b)
     return 1;
 }
 
-int sc_session_set_appdata(sc_session *b, const void *data, size_t len)
+int sc_session_set_appdata(sc_session *b, const unsigned char *data, size_t len)
 {
     int ok;
 
@@ -158,7 +161,7 @@ void sc_session_set_timeout(sc_session *b, int64_t t)
     b->timeout = t;
 }
 
-int sc_session_set_id_context(sc_session *b, const void *id, unsigned int len)
+int sc_session_set_id_context(sc_session *b, const unsigned char *id, unsigned int len)
 {
     int ok;
 
@@ -172,7 +175,7 @@ int sc_session_set_id_context(sc_session *b, const void *id, unsigned int len)
     return ok;
 }
 
-int sc_session_set_id(sc_session *b, const void *id, unsigned int len)
+int sc_session_set_id(sc_session *b, const unsigned char *id, unsigned int len)
 {
     int ok;
 

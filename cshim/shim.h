@@ -73,9 +73,9 @@ void sc_session_free(sc_session *b);
 /* Takes each of a list linked by next. */
 void sc_session_free_list(sc_session *b);
 /* Borrows der; returns new, or NULL with e filled. */
-sc_session *sc_session_parse(const void *der, size_t len, sc_errors *e);
+sc_session *sc_session_parse(const unsigned char *der, size_t len, sc_errors *e);
 /* Borrows b; writes the encoding if cap suffices; returns its length, 0 if it has none. */
-int sc_session_encode(sc_session *b, void *out, int cap);
+int sc_session_encode(sc_session *b, unsigned char *out, int cap);
 /* Borrows b; returns new: another reference, or a copy with the references of its own. */
 sc_session *sc_session_retain(sc_session *b);
 sc_session *sc_session_dup(sc_session *b);
@@ -83,9 +83,9 @@ sc_session *sc_session_dup(sc_session *b);
 int sc_session_unshare(sc_session *b);
 void sc_session_set_time(sc_session *b, int64_t t);
 void sc_session_set_timeout(sc_session *b, int64_t t);
-int sc_session_set_id_context(sc_session *b, const void *id, unsigned int len);
-int sc_session_set_id(sc_session *b, const void *id, unsigned int len);
-int sc_session_set_appdata(sc_session *b, const void *data, size_t len);
+int sc_session_set_id_context(sc_session *b, const unsigned char *id, unsigned int len);
+int sc_session_set_id(sc_session *b, const unsigned char *id, unsigned int len);
+int sc_session_set_appdata(sc_session *b, const unsigned char *data, size_t len);
 /* Borrows; returns new bytes of OPENSSL_malloc in *der; their length, or 0. */
 int sc_session_peer_der(sc_session *b, unsigned char **der);
 void sc_free(void *p);         /* takes memory of OPENSSL_malloc */
@@ -119,6 +119,7 @@ typedef struct sc_context {
     atomic_int dead;           /* the SSL_CTX is gone: no event will follow */
     atomic_int detached;       /* an attachment was closed: pass to the earlier callbacks */
     int attached;              /* C code drives the SSLs */
+    int slot;                  /* of its trampolines */
     int parks;                 /* lookups are made outside OpenSSL's stack */
     int callbacks;             /* bits: ours are registered */
     int chain;                 /* call the earlier callbacks too */
@@ -129,7 +130,7 @@ typedef struct sc_context {
     unsigned int sid_ctx_len;
     unsigned char *alpn;       /* owned; wire format, in order of preference */
     unsigned int alpn_len;
-    atomic_ulong refused[SC_VERDICTS];
+    _Atomic uint64_t refused[SC_VERDICTS];
     atomic_ulong lost;         /* events dropped for want of memory */
 } sc_context;
 
@@ -144,17 +145,17 @@ void sc_context_unref(sc_context *c);
 enum { SC_EVENT_REMOVED = 1, SC_EVENT_DEAD = 2 };
 
 /* Setters: 1, or 0 with e filled. They borrow all they are given. */
-int sc_context_chain(sc_context *c, const void *pem, size_t len, sc_errors *e);
-int sc_context_key(sc_context *c, const void *pem, size_t len,
-                   const char *pass, size_t pass_len, sc_errors *e);
-int sc_context_trust_pem(sc_context *c, const void *pem, size_t len, int name_to_clients, sc_errors *e);
+int sc_context_chain(sc_context *c, const unsigned char *pem, size_t len, sc_errors *e);
+int sc_context_key(sc_context *c, const unsigned char *pem, size_t len,
+                   const unsigned char *pass, size_t pass_len, sc_errors *e);
+int sc_context_trust_pem(sc_context *c, const unsigned char *pem, size_t len, int name_to_clients, sc_errors *e);
 int sc_context_trust_dir(sc_context *c, const char *dir, sc_errors *e);
 int sc_context_trust_system(sc_context *c, sc_errors *e);
 int sc_context_versions(sc_context *c, int min, int max, sc_errors *e);
 int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
                        const char *groups, sc_errors *e);
-int sc_context_sid_ctx(sc_context *c, const void *id, unsigned int len, sc_errors *e);
-int sc_context_alpn(sc_context *c, const void *protos, unsigned int len, sc_errors *e);
+int sc_context_sid_ctx(sc_context *c, const unsigned char *id, unsigned int len, sc_errors *e);
+int sc_context_alpn(sc_context *c, const unsigned char *protos, unsigned int len, sc_errors *e);
 void sc_context_cache(sc_context *c, long mode, long size, long timeout,
                       int no_ticket, int num_tickets);
 void sc_context_verify(sc_context *c, int mode, int depth);
@@ -177,14 +178,24 @@ void sc_context_flush(sc_context *c, int64_t when, unsigned *events);
 
 /* ---- attachments (attach.c) ----------------------------------------------- */
 
+enum { SC_SLOTS = 64 };        /* attached contexts alive at once */
+
 enum { SC_REFUSE, SC_CHAIN, SC_REPLACE };
-enum { SC_ATTACH_TAKEN = -1, SC_ATTACH_OURS = -2, SC_ATTACH_FAILED = -3 };
+enum {
+    SC_ATTACH_TAKEN = -1, SC_ATTACH_OURS = -2, SC_ATTACH_FAILED = -3, SC_ATTACH_FULL = -4
+};
 
 /*
- * Borrows ctx and makes a reference of its own on it. Takes handle, returns new
- * in *out and 1; or takes nothing and returns a negative code. which holds the bits of the callbacks in the way.
+ * Borrows ctx and makes a reference of its own on it. Returns new in *out and 1,
+ * or a negative code; which has the bits of the callbacks in the way. Nothing is
+ * called before sc_attach_start, which takes handle.
  */
-int sc_attach(SSL_CTX *ctx, uintptr_t handle, int bits, int mode, sc_context **out, int *which);
+int sc_attach(SSL_CTX *ctx, int bits, int mode, sc_context **out, int *which);
+void sc_attach_start(sc_context *c, uintptr_t handle);
+/* Whether f is one of the callbacks of this shim. */
+int sc_is_trampoline(uintptr_t f);
+/* Gives the trampolines of an attached context back. */
+void sc_slot_free(sc_context *c);
 /* Detaches; with restore the earlier pointers are set again. */
 unsigned sc_detach(sc_context *c, int restore);
 /* Call an earlier C callback, with its own rule of references. Borrow all. */
@@ -213,7 +224,7 @@ typedef struct sc_lookup {
     unsigned char answered;
     unsigned char *der;        /* owned, cleansed when freed; NULL: a miss, or live */
     size_t der_len;
-    SSL_SESSION *live;         /* owned reference; duplicated for each use */
+    sc_session *live;          /* owned, and nobody else's; duplicated for each use */
 } sc_lookup;
 
 /* What a ClientHello asked for. HelloRetryRequest brings a second one. */
@@ -276,15 +287,21 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
  * borrowed for the call, as is out. eof says that no input will follow. The
  * outcome is in c->result.
  */
-void sc_conn_handshake(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
-                       void *out, size_t out_cap, const void *answers, size_t answers_len);
-void sc_conn_read(sc_conn *c, int fd, const void *in, size_t in_len, int eof,
-                  void *buf, size_t len);
-void sc_conn_write(sc_conn *c, int fd, void *out, size_t out_cap, const void *buf, size_t len);
+void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
+                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len);
+void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
+                  unsigned char *buf, size_t len);
+/* Handles what is not application data (SSL_peek_ex); done when some is there. */
+void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof);
+void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap,
+                   const unsigned char *buf, size_t len);
 /* Sends what is kept; release ends a hold first. */
-void sc_conn_flush(sc_conn *c, int fd, void *out, size_t out_cap, int release);
-/* Our close_notify, if the state allows one. */
-void sc_conn_shutdown(sc_conn *c, int fd, void *out, size_t out_cap);
+void sc_conn_flush(sc_conn *c, int fd, unsigned char *out, size_t out_cap, int release);
+/*
+ * Sends what is queued, and our close_notify if the state allows one. A ticket
+ * that was queued is announced; then all is kept, for a flush with release.
+ */
+void sc_conn_shutdown(sc_conn *c, int fd, unsigned char *out, size_t out_cap);
 /*
  * Takes c. Unless a fatal alert was seen, mark sets SSL_SENT_SHUTDOWN so that
  * the session stays resumable. Returns SC_EVENT bits of the birth context.
@@ -309,8 +326,8 @@ typedef struct sc_state {
 } sc_state;
 void sc_conn_state(sc_conn *c, sc_state *s);
 void sc_state_free(sc_state *s);
-int sc_conn_export(sc_conn *c, void *out, size_t out_len, const char *label, size_t label_len,
-                   const void *context, size_t context_len, int use_context);
+int sc_conn_export(sc_conn *c, unsigned char *out, size_t out_len, const char *label, size_t label_len,
+                   const unsigned char *context, size_t context_len, int use_context);
 /* Returns new, or NULL if there is none. */
 sc_session *sc_conn_session(sc_conn *c);
 
@@ -369,9 +386,10 @@ typedef struct sc_answer {
 
 int sc_on_new(SSL *ssl, SSL_SESSION *s);
 SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy);
+int sc_foreign_new(sc_context *c, SSL *ssl, SSL_SESSION *s);
+SSL_SESSION *sc_foreign_get(sc_context *c, SSL *ssl, const unsigned char *id, int len, int *copy);
 void sc_on_remove(SSL_CTX *ctx, SSL_SESSION *s);
 sc_context *sc_context_of(const SSL_CTX *ctx);
-sc_context *sc_birth(const SSL *ssl);
 int sc_set_context_of(SSL_CTX *ctx, sc_context *c);
 
 /* ---- start and gauges (init.c) ---------------------------------------------- */
@@ -379,7 +397,6 @@ int sc_set_context_of(SSL_CTX *ctx, sc_context *c);
 /* 1, or 0 when libssl cannot be used. */
 int sc_init(void);
 extern int sc_context_index;
-extern int sc_birth_index;
 
 /* Live objects. Contexts, connections and sessions are those of this shim. */
 typedef struct sc_gauges {
@@ -390,7 +407,7 @@ void sc_gauges_read(sc_gauges *g);
 /* Begins to count all SSL_CTX, SSL and SSL_SESSION objects; for tests. */
 int sc_gauges_count_all(void);
 /* All removals that were ever queued for delivery. */
-extern atomic_ulong sc_removals_queued;
+extern _Atomic uint64_t sc_removals_queued;
 extern atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
 
 #endif

@@ -34,8 +34,8 @@ type AttachOptions struct {
 	// Name is what handlers see as Context.Name.
 	Name     string
 	Existing Existing
-	// Exclusive is the caller's promise that no SSL of the SSL_CTX is alive
-	// when the Attachment is closed. Close then restores the C callbacks;
+	// Exclusive is the caller's promise that no SSL of the SSL_CTX is alive and
+	// no call on it runs when the Attachment is closed. Close then restores the C callbacks;
 	// without it they stay in place and pass to the earlier ones.
 	Exclusive bool
 	// MaxHandlers bounds how many handlers run at once. Each holds a thread of
@@ -54,6 +54,11 @@ type AttachOptions struct {
 // held. OpenSSL behaves as the C program configured it; in particular a peer
 // that just disappears removes its session, with the reason Faulty, unless
 // SSL_OP_IGNORE_UNEXPECTED_EOF is set.
+//
+// The reason of a removal is less sure here: it is Faulty if the thread's error
+// queue ends with an error of libssl, else Unknown, and Removal.HandshakeDone is
+// never set. A C program that leaves its queue dirty makes other removals look
+// Faulty.
 type Attachment struct {
 	mark
 	name      string
@@ -75,7 +80,8 @@ var ErrAttachmentClosed = errors.New("ssl: attachment is closed")
 //
 // It must be called before the first SSL_new on sslCtx: OpenSSL reads the
 // callbacks without a lock, and Attach cannot tell. A second Attach, or one on
-// a Context of this package, is an error. The calling thread's error queue
+// a Context of this package, is an error, as is one beyond 64 attached SSL_CTXs
+// that are alive. The calling thread's error queue
 // stays as it was.
 func Attach(sslCtx unsafe.Pointer, cb sessioncb.Callbacks, o *AttachOptions) (*Attachment, error) {
 	const op = "attach"
@@ -103,15 +109,20 @@ func Attach(sslCtx unsafe.Pointer, cb sessioncb.Callbacks, o *AttachOptions) (*A
 	a := &Attachment{name: o.Name, exclusive: o.Exclusive}
 	a.side = newSide(a, cb, newHandlerOptions(o.LookupTimeout, o.StoreTimeout, o.OnHandlerPanic))
 	a.side.foreign = newForeignCalls(o.MaxHandlers)
-	shim, code, which := cshim.Attach(sslCtx, a.side, bits, int(o.Existing))
+	code, which := cshim.Attach(sslCtx, bits, int(o.Existing), func(shim *cshim.Context) cshim.Side {
+		a.side.c = shim
+		return a.side
+	})
 	switch {
-	case shim != nil:
+	case code == 1:
 	case code == cshim.AttachOurs:
 		return fail("the SSL_CTX is that of a Context")
 	case code == cshim.AttachTaken && which == 0:
 		return fail("the SSL_CTX has an attachment already")
 	case code == cshim.AttachTaken:
 		return fail("the SSL_CTX has C callbacks already: %s; say what to do about them with AttachOptions.Existing", bitNames(which))
+	case code == cshim.AttachFull:
+		return fail("%d SSL_CTXs are attached and alive, which is the most", cshim.MostAttached)
 	default:
 		return fail("out of memory")
 	}
@@ -143,11 +154,10 @@ func (a *Attachment) Close() error {
 		return nil
 	}
 	a.closed = true
+	a.mu.Unlock()
 	a.side.c.Pass() // first, so that no call is lost between Go and the C callbacks
 	a.side.foreign.close()
-	events := a.side.c.Detach(a.exclusive)
-	a.mu.Unlock()
-	a.side.after(events)
+	a.side.after(a.side.c.Detach(a.exclusive))
 	a.side.settle()
 	return nil
 }
@@ -414,9 +424,7 @@ func (s *side) NewSession(ssl cshim.Foreign, b cshim.Session) bool {
 func (s *side) GetSession(ssl cshim.Foreign, id []byte) (der []byte, live cshim.Session) {
 	s.during(ssl, func(view *foreignConn) {
 		a, _ := s.get(context.Background(), limits{}, view, id)
-		if session, ok := a.Session().(*Session); ok && session != nil {
-			session.use(func(b cshim.Session) { live, _ = b.Retain() })
-		} else if len(a.Encoded()) <= maxEncoded {
+		if live = privateCopy(a.Session()); live.IsZero() && len(a.Encoded()) <= maxEncoded {
 			der = a.Encoded()
 		}
 	})

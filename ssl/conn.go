@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,22 +37,25 @@ type Conn struct {
 	server bool
 
 	// mu is held for one crossing, and never while waiting.
-	mu        sync.Mutex
-	ssl       *cshim.Conn // nil once freed
-	failure   error       // of the last failed step
-	announced []cshim.Session
+	mu  sync.Mutex
+	ssl *cshim.Conn // nil once freed
+	// Sessions that libssl announced and no handler was told of yet, and how
+	// many handlers have not returned. While there are any, the bytes that
+	// announce them to the peer are held; stored is closed when there are none.
+	announced  []cshim.Session
+	announcing int
+	stored     chan struct{}
+	moved      chan struct{} // closed by the next step that reads; nil: nobody waits
 
 	handshaking chan struct{} // holds one token: who has it runs the handshake
 	established atomic.Bool
 	result      error // of the handshake, once established
 	hs          handshakeStep
 
-	rd          readStep
-	wr          writeStep
-	releaseStep step
-	flushStep   step
-	closeStep   step
-	flushing    atomic.Bool
+	rd       readStep
+	wr       writeStep
+	flushing atomic.Bool // flushSoon is at work
+	pumping  atomic.Bool // pump is at work
 
 	readDeadline, writeDeadline deadline
 	closing                     atomic.Bool
@@ -62,31 +66,35 @@ type Conn struct {
 	report  []error // of handlers
 }
 
-// The state of a running operation. Its step is made once for the Conn: a
+// The state of a running operation. Its steps are made once for the Conn: a
 // closure a call would be an allocation.
 type (
 	handshakeStep struct {
 		run      step
 		result   cshim.Result
+		failure  error
 		answers  []byte
-		lent     lentSessions // in answers
-		slot     bool         // has a slot of the gate
+		lives    []cshim.Session // in answers, until a step takes them
+		slot     bool            // has a slot of the gate
 		needSlot bool
 	}
 	readStep struct {
-		mu     sync.Mutex
-		run    step
-		buf    []byte
-		result cshim.Result
-		err    error // of every later Read
+		mu        sync.Mutex
+		run, peek step
+		buf       []byte
+		result    cshim.Result
+		failure   error
+		err       error // of every later Read
 	}
 	writeStep struct {
-		mu     sync.Mutex
-		run    step
-		buf    []byte
-		n      int // of buf, taken by OpenSSL
-		result cshim.Result
-		err    error // of every later Write
+		mu                sync.Mutex
+		run, flush, close step
+		buf               []byte
+		n                 int // of buf, taken by OpenSSL
+		result            cshim.Result
+		failure           error
+		moved             chan struct{} // to wait for, when the step wants input
+		err               error         // of every later Write
 	}
 )
 
@@ -149,10 +157,10 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	}
 	c.hs.run = c.stepHandshake
 	c.rd.run = c.stepRead
+	c.rd.peek = c.stepPeek
 	c.wr.run = c.stepWrite
-	c.flushStep = func(tr cshim.IO) (bool, int, int) { return c.stepFlush(tr, false) }
-	c.releaseStep = func(tr cshim.IO) (bool, int, int) { return c.stepFlush(tr, true) }
-	c.closeStep = c.stepShutdown
+	c.wr.flush = c.stepFlush
+	c.wr.close = c.stepShutdown
 
 	var q cshim.Queue
 	ok := false
@@ -265,13 +273,13 @@ func (c *Conn) Read(b []byte) (int, error) {
 	r := &c.rd.result
 	err := c.tr.input(c.rd.run)
 	for err == nil && r.Sessions {
-		c.announce(context.Background(), &c.readDeadline)
+		c.announce(context.Background(), limits{&c.readDeadline, c.closed})
 		if r.Status != cshim.WantRead {
 			break
 		}
 		err = c.tr.input(c.rd.run)
 	}
-	if r.Pending > 0 && !r.Held {
+	if r.Pending > 0 {
 		c.flushSoon()
 	}
 	switch {
@@ -284,7 +292,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	case r.Status == cshim.Truncated:
 		c.rd.err = io.ErrUnexpectedEOF
 	default:
-		c.rd.err = c.stepFailure("read")
+		c.rd.err = c.rd.failure
 	}
 	return 0, c.rd.err
 }
@@ -305,44 +313,72 @@ func (c *Conn) Write(b []byte) (int, error) {
 	defer func() { c.wr.buf = nil }()
 	for {
 		err := c.tr.output(c.wr.run)
-		r := &c.wr.result
+		r := c.wr.result
 		if r.Sessions {
 			// A ticket that NewSessionTicket queued: it leaves when it is stored.
-			c.announce(context.Background(), &c.writeDeadline)
-		}
-		if err == nil && r.Held {
-			err = c.tr.output(c.releaseStep)
-			if err == nil && r.Status != cshim.Failed {
-				if c.wr.n == len(b) {
-					return c.wr.n, nil
-				}
-				continue
-			}
+			c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
 		}
 		switch {
 		case err != nil:
+		case r.Held:
+			err = c.flush()
+		case r.Status == cshim.WantRead:
+			err = c.awaitInput()
+		case r.Status != cshim.Done:
+			err = c.wr.failure
+		}
+		if err != nil {
 			err = transportError("write", err)
 			if r.Pending > 0 || c.wr.n > 0 || !isTimeout(err) {
 				c.wr.err = err
 			}
 			return c.wr.n, err
-		case r.Status == cshim.Done:
+		}
+		if c.wr.n == len(b) && (r.Held || r.Status == cshim.Done) {
 			return c.wr.n, nil
-		default:
-			c.wr.err = c.stepFailure("write")
-			return c.wr.n, c.wr.err
 		}
 	}
 }
 
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+// flush sends what is kept, once every session that was announced is stored;
+// wr.mu is held.
+func (c *Conn) flush() error {
+	for {
+		c.mu.Lock()
+		stored := c.stored
+		c.mu.Unlock()
+		if stored != nil {
+			if err := c.await(stored); err != nil {
+				return err
+			}
+		}
+		if err := c.tr.output(c.wr.flush); err != nil {
+			return err
+		}
+		if r := &c.wr.result; r.Status == cshim.Failed {
+			return c.wr.failure
+		} else if !r.Held {
+			return nil
+		}
+	}
 }
 
-// flushSoon sends what a Read left to be sent: answers of OpenSSL itself. A
-// Write that runs sends them; else a goroutine does, so that Read never waits
-// for the other direction.
+// await waits within the write deadline.
+func (c *Conn) await(done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-c.writeDeadline.wait():
+		return &net.OpError{Op: "write", Net: c.nc.RemoteAddr().Network(), Source: c.nc.LocalAddr(),
+			Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+	case <-c.closed:
+		return net.ErrClosed
+	}
+}
+
+// flushSoon sends what a Read left to be sent: answers of OpenSSL itself, or a
+// ticket. A Write that runs sends them; else a goroutine does, so that Read
+// never waits for the other direction.
 func (c *Conn) flushSoon() {
 	if !c.flushing.CompareAndSwap(false, true) {
 		return
@@ -352,11 +388,36 @@ func (c *Conn) flushSoon() {
 		defer c.wr.mu.Unlock()
 		c.flushing.Store(false)
 		if c.wr.err == nil {
-			if err := c.tr.output(c.flushStep); err != nil && !isTimeout(err) {
+			if err := c.flush(); err != nil && !isTimeout(err) {
 				c.wr.err = transportError("write", err)
 			}
 		}
 	}()
+}
+
+// awaitInput waits until a step of the reading side moved on: libssl cannot
+// write in the middle of a message that it has begun to read. A Read that runs
+// does it; else a goroutine reads what is not application data.
+func (c *Conn) awaitInput() error {
+	if c.pumping.CompareAndSwap(false, true) {
+		go func() {
+			c.rd.mu.Lock()
+			defer c.rd.mu.Unlock()
+			defer c.pumping.Store(false)
+			c.mu.Lock()
+			wanted := c.moved != nil
+			c.mu.Unlock()
+			if wanted {
+				c.tr.input(c.rd.peek) // what it fails of, Read and Write find out
+			}
+		}()
+	}
+	return c.await(c.wr.moved)
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // CloseWrite sends close_notify (SSL_shutdown); Read goes on. It is an error
@@ -370,12 +431,24 @@ func (c *Conn) CloseWrite() error {
 	if c.wr.err != nil {
 		return c.wr.err
 	}
-	err := c.tr.output(c.closeStep)
+	err := c.sendClose()
 	c.wr.err = errShutdown
 	if err != nil {
 		return transportError("close write", err)
 	}
 	return nil
+}
+
+// sendClose sends what is queued, and close_notify; wr.mu is held.
+func (c *Conn) sendClose() error {
+	err := c.tr.output(c.wr.close)
+	if c.wr.result.Sessions {
+		c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
+	}
+	if err == nil && c.wr.result.Held {
+		err = c.flush()
+	}
+	return err
 }
 
 // Close sends close_notify if no Write is under way, waiting 5 s at the most,
@@ -393,15 +466,20 @@ func (c *Conn) end(clean bool) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
-	close(c.closed) // ends the waits of handlers
 	if clean && c.established.Load() && c.result == nil && c.wr.mu.TryLock() {
-		if c.wr.err == nil {
-			c.nc.SetWriteDeadline(time.Now().Add(closeNotifyTimeout))
-			c.tr.output(c.closeStep) // the peer may be gone: nothing to report
+		c.mu.Lock()
+		held := c.stored != nil // by a handler that runs, and may be who calls
+		c.mu.Unlock()
+		if c.wr.err == nil && !held {
+			limit := time.Now().Add(closeNotifyTimeout)
+			c.writeDeadline.set(limit)
+			c.nc.SetWriteDeadline(limit)
+			c.sendClose() // the peer may be gone: nothing to report
 			c.wr.err = net.ErrClosed
 		}
 		c.wr.mu.Unlock()
 	}
+	close(c.closed) // ends the waits of handlers
 	err := c.nc.Close()
 	c.free(clean)
 	return err
@@ -412,8 +490,8 @@ func (c *Conn) free(mark bool) {
 	c.mu.Lock()
 	s := c.ssl
 	c.ssl = nil
-	waiting := c.announced
-	c.announced = nil
+	waiting := append(c.announced, c.hs.lives...)
+	c.announced, c.hs.lives = nil, nil
 	var events cshim.Events
 	if s != nil {
 		c.cleanup.Stop()

@@ -63,7 +63,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 
 func (c *Conn) handshake(ctx context.Context) error {
 	h := &c.hs
-	defer h.lent.release()
+	defer h.leave()
 	for {
 		h.needSlot = false
 		if err := c.tr.input(h.run); err != nil {
@@ -77,7 +77,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 		}
 		r := h.result
 		if r.Sessions {
-			c.announce(ctx, &c.readDeadline)
+			c.announce(ctx, limits{&c.readDeadline, c.closed})
 		}
 		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
 			if err := c.release(); err != nil {
@@ -86,11 +86,11 @@ func (c *Conn) handshake(ctx context.Context) error {
 		}
 		switch {
 		case r.Status == cshim.Failed || r.WriteErr != 0:
-			return c.stepFailure("handshake")
+			return h.failure
 		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
 			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
 		case r.Status == cshim.WantLookup:
-			h.answers = c.lookUp(ctx)
+			c.lookUp(ctx)
 		case r.Status == cshim.Done:
 			return nil
 		}
@@ -101,13 +101,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 func (c *Conn) release() error {
 	c.wr.mu.Lock()
 	defer c.wr.mu.Unlock()
-	if err := c.tr.output(c.releaseStep); err != nil {
-		return err
-	}
-	if c.wr.result.Status == cshim.Failed {
-		return c.stepFailure("handshake")
-	}
-	return nil
+	return c.flush()
 }
 
 // cut names the handshake in an error of the transport.
@@ -119,54 +113,46 @@ func (c *Conn) cut(err error) error {
 }
 
 // lookUp asks the GetHandler for each id that the ClientHello named, in its
-// order, and returns the answers for the next step. No C frame, no lock and
-// no slot of the gate waits meanwhile.
-func (c *Conn) lookUp(ctx context.Context) (answers []byte) {
+// order, and leaves the answers for the next step. No C frame, no lock and no
+// slot of the gate waits meanwhile.
+func (c *Conn) lookUp(ctx context.Context) {
 	c.mu.Lock()
 	var ids [][]byte
 	if c.ssl != nil {
 		ids = c.ssl.Lookups()
 	}
 	c.mu.Unlock()
+	var answers []byte
+	var lives []cshim.Session
 	for _, id := range ids {
 		a, err := c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
 		c.note(err)
-		answers = appendAnswer(answers, a, &c.hs.lent)
+		if live := privateCopy(a.Session()); !live.IsZero() {
+			lives = append(lives, live)
+			answers = cshim.AppendLive(answers, live)
+		} else if der := a.Encoded(); len(der) > 0 && len(der) <= maxEncoded {
+			answers = cshim.AppendDER(answers, der)
+		} else {
+			answers = cshim.AppendMiss(answers)
+		}
 	}
-	return answers
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ssl == nil {
+		cshim.FreeSessions(lives)
+		return
+	}
+	c.hs.answers, c.hs.lives = answers, lives
 }
 
-func appendAnswer(answers []byte, a sessioncb.Answer, lent *lentSessions) []byte {
-	if s, ok := a.Session().(*Session); ok && s != nil && lent.hold(s) {
-		return cshim.AppendLive(answers, s.p)
+// privateCopy returns a new object: none of a handler's enters an SSL.
+func privateCopy(s sessioncb.Session) (b cshim.Session) {
+	if session, ok := s.(*Session); ok && session != nil {
+		session.use(func(p cshim.Session) { b, _ = p.Dup() })
 	}
-	if der := a.Encoded(); len(der) > 0 && len(der) <= maxEncoded {
-		return cshim.AppendDER(answers, der)
-	}
-	return cshim.AppendMiss(answers)
+	return b
 }
 
 // maxEncoded bounds what a store may answer with: a session is 140 bytes, and
 // some 2 KiB with a large certificate.
 const maxEncoded = 64 << 10
-
-// lentSessions are sessions of handlers, kept alive until a step has its own
-// reference on them.
-type lentSessions []*Session
-
-func (l *lentSessions) hold(s *Session) bool {
-	s.mu.RLock()
-	if s.p.IsZero() {
-		s.mu.RUnlock()
-		return false
-	}
-	*l = append(*l, s)
-	return true
-}
-
-func (l *lentSessions) release() {
-	for _, s := range *l {
-		s.mu.RUnlock()
-	}
-	*l = nil
-}

@@ -3,7 +3,6 @@ package ssl
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -178,99 +177,6 @@ func TestParkedLookups(t *testing.T) {
 			t.Errorf("%d threads with GOMAXPROCS %d, want fewer than 16 more", threads, procs)
 		}
 	})
-}
-
-// A Get handler may use this package itself: 50 at once dial another server
-// from inside the lookup.
-func TestGetHandlerDials(t *testing.T) {
-	for _, procs := range []int{1, 2} {
-		t.Run(fmt.Sprint("GOMAXPROCS ", procs), func(t *testing.T) {
-			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
-			eachVersion(t, func(t *testing.T, version uint16) {
-				backend := newContext(t, serverConfig())
-				addr := serveByte(t, backend)
-				inner, _ := newClient(t, tls.VersionTLS13)
-
-				st := newStore()
-				var dialled atomic.Int64
-				cfg := serverConfig()
-				cfg.Tickets = TicketsStateful
-				cfg.NumTickets = 1
-				cfg.SessionCacheMode = CacheExternalLookup // the internal cache is in use too
-				cfg.LookupTimeout = 20 * time.Second
-				cfg.SessionCallbacks = st.callbacks()
-				cfg.SessionCallbacks.Get = sessioncb.GetHandlerFunc(func(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
-					b, err := DialContext(ctx, "tcp", addr, inner, &ClientOptions{ServerName: "localhost"})
-					if err != nil {
-						return sessioncb.Answer{}, err
-					}
-					defer b.Close()
-					if _, err := io.ReadFull(b, make([]byte, 1)); err != nil {
-						return sessioncb.Answer{}, err
-					}
-					dialled.Add(1)
-					return st.GetSession(ctx, c, id)
-				})
-				server := newContext(t, cfg)
-				front := serveByte(t, server)
-				client, got := newClient(t, version)
-				c, err := Dial("tcp", front, client, &ClientOptions{ServerName: "localhost"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				io.ReadFull(c, make([]byte, 1))
-				c.Close()
-				offer := got.last(t)
-				var wg sync.WaitGroup
-				var resumed atomic.Int64
-				for range 50 {
-					wg.Go(func() {
-						c, err := Dial("tcp", front, client, &ClientOptions{ServerName: "localhost", Session: offer})
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						defer c.Close()
-						if c.ConnectionState().DidResume {
-							resumed.Add(1)
-						}
-						io.ReadFull(c, make([]byte, 1))
-					})
-				}
-				wg.Wait()
-				if resumed.Load() != 50 || dialled.Load() != 50 {
-					t.Errorf("%d resumed, %d handlers dialled, want 50 each", resumed.Load(), dialled.Load())
-				}
-			})
-		})
-	}
-}
-
-// serveByte accepts connections of ctx until the test's end, and sends each a byte.
-func serveByte(t *testing.T, ctx *Context) string {
-	t.Helper()
-	l, err := Listen("tcp", "127.0.0.1:0", ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer nc.Close()
-				nc.SetDeadline(time.Now().Add(20 * time.Second))
-				if _, err := nc.Write([]byte("x")); err == nil {
-					io.Copy(io.Discard, nc)
-				}
-			})
-		}
-	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return l.Addr().String()
 }
 
 // A connection that dies while its lookup waits frees all of it.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
@@ -24,15 +24,15 @@ type side struct {
 
 	// woken is not zero while one goroutine delivers; only that goroutine
 	// touches queue and takes from c.
-	woken atomic.Int64
-	queue []cshim.Session
-	spent []cshim.Session
-	done  chan struct{} // closed after the last delivery
-	idle  *sync.Cond    // told when a delivery ends
+	woken      atomic.Int64
+	deliveries atomic.Int64
+	queue      []cshim.Session
+	spent      []cshim.Session
+	done       chan struct{} // closed after the last delivery
 }
 
 func newSide(owner sessioncb.Context, cb sessioncb.Callbacks, o handlerOptions) *side {
-	s := &side{owner: owner, options: o, done: make(chan struct{}), idle: sync.NewCond(new(sync.Mutex))}
+	s := &side{owner: owner, options: o, done: make(chan struct{})}
 	s.handlers.Store(&cb)
 	return s
 }
@@ -41,13 +41,13 @@ func newSide(owner sessioncb.Context, cb sessioncb.Callbacks, o handlerOptions) 
 func (s *side) Event() { s.wake() }
 
 // beforeWake is a delay that a test puts between a call and its events.
-var beforeWake func()
+var beforeWake atomic.Pointer[func()]
 
 // after looks at what a crossing left behind.
 func (s *side) after(e cshim.Events) {
 	if e != 0 {
-		if beforeWake != nil {
-			beforeWake()
+		if delay := beforeWake.Load(); delay != nil {
+			(*delay)()
 		}
 		s.wake()
 	}
@@ -84,28 +84,29 @@ func (s *side) deliver() {
 		if dead {
 			s.c.Unref()
 			close(s.done)
-			s.idle.Broadcast()
 			break
 		}
 		if s.woken.CompareAndSwap(seen, 0) {
-			s.idle.Broadcast()
 			break
 		}
 	}
 	returned = true
 }
 
-// settle waits until all removals so far are delivered.
+// settle waits until all removals so far are delivered, or until a handler has
+// not returned within its time.
 func (s *side) settle() {
-	s.idle.L.Lock()
-	defer s.idle.L.Unlock()
-	for s.woken.Load() != 0 {
+	limit := s.options.store
+	progress := s.deliveries.Load()
+	for last := time.Now(); s.woken.Load() != 0 && time.Since(last) < limit; {
 		select {
 		case <-s.done:
 			return
-		default:
+		case <-time.After(time.Millisecond):
 		}
-		s.idle.Wait()
+		if n := s.deliveries.Load(); n != progress {
+			progress, last = n, time.Now()
+		}
 	}
 }
 
@@ -114,7 +115,10 @@ func (s *side) remove(b cshim.Session) {
 	snap := b.Snapshot()
 	v := lend(b, snap)
 	v.removed = true
-	defer func() { s.spent = append(s.spent, v.takeBack()) }()
+	defer func() {
+		s.spent = append(s.spent, v.takeBack())
+		s.deliveries.Add(1)
+	}()
 	h := s.handlers.Load().Remove
 	if h == nil {
 		return

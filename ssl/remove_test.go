@@ -363,8 +363,9 @@ func encodedSession(t *testing.T) []byte {
 // with a delay between each call and the delivery of its events: each removal
 // comes exactly once, and no handle is used after its end.
 func TestContextCloseStorm(t *testing.T) {
-	beforeWake = func() { time.Sleep(time.Duration(1+rand.IntN(3)) * time.Millisecond) }
-	defer func() { beforeWake = nil }()
+	delay := func() { time.Sleep(time.Duration(1+rand.IntN(3)) * time.Millisecond) }
+	beforeWake.Store(&delay)
+	defer beforeWake.Store(nil)
 	rounds := 6
 	if testing.Short() {
 		rounds = 2

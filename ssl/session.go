@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,7 @@ type Session struct {
 	snap    cshim.Snapshot
 	removed bool // remove_session_cb gave it: dead for resumption
 
-	mu      sync.RWMutex
+	family  *sync.RWMutex // of all owners of one SSL_SESSION; see lock
 	p       cshim.Session // none after Close, or when the loan ended
 	lent    bool          // shared with a connection: a second owner gets a copy
 	cleanup runtime.Cleanup
@@ -44,14 +45,27 @@ var _ sessioncb.Session = (*Session)(nil)
 
 // lend wraps b for a handler's call; takeBack ends the loan.
 func lend(b cshim.Session, snap cshim.Snapshot) *Session {
-	return &Session{snap: snap, p: b, lent: true}
+	return &Session{snap: snap, family: new(sync.RWMutex), p: b, lent: true}
 }
 
 // own wraps b for an owner who must Close it.
-func own(b cshim.Session) *Session {
-	s := &Session{snap: b.Snapshot(), p: b}
+func own(b cshim.Session) *Session { return ownWith(b, new(sync.RWMutex)) }
+
+func ownWith(b cshim.Session, family *sync.RWMutex) *Session {
+	s := &Session{snap: b.Snapshot(), family: family, p: b}
 	s.adopt()
 	return s
+}
+
+// unowned locks for the zero Session, which holds nothing.
+var unowned sync.RWMutex
+
+// lock returns the lock of the SSL_SESSION, which its owners share.
+func (s *Session) lock() *sync.RWMutex {
+	if s.family == nil {
+		return &unowned
+	}
+	return s.family
 }
 
 // forgotten counts sessions and connections that only the garbage collector freed.
@@ -67,8 +81,8 @@ func (s *Session) adopt() {
 
 // takeBack ends the loan and returns the reference, or none.
 func (s *Session) takeBack() cshim.Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock().Lock()
+	defer s.lock().Unlock()
 	b := s.p
 	s.p = cshim.Session{}
 	return b
@@ -76,8 +90,8 @@ func (s *Session) takeBack() cshim.Session {
 
 // keep makes the handler the owner, of a private object; false if that fails.
 func (s *Session) keep() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock().Lock()
+	defer s.lock().Unlock()
 	if s.closed || s.lent && s.p.Unshare() != nil {
 		return false
 	}
@@ -88,8 +102,8 @@ func (s *Session) keep() bool {
 
 // unshare gives a handler that is late a private object to go on with.
 func (s *Session) unshare() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock().Lock()
+	defer s.lock().Unlock()
 	if s.lent && !s.p.IsZero() && s.p.Unshare() == nil {
 		s.lent = false
 	}
@@ -97,8 +111,8 @@ func (s *Session) unshare() {
 
 // use calls f with the session, which cannot be closed meanwhile.
 func (s *Session) use(f func(cshim.Session)) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.lock().RLock()
+	defer s.lock().RUnlock()
 	if s.p.IsZero() {
 		return false
 	}
@@ -207,12 +221,16 @@ func (s *Session) TicketAppData() (data []byte) {
 // SetTicketAppData adds data to the session (SSL_SESSION_set1_ticket_appdata);
 // it belongs in a NewHandler, before the session is encoded.
 func (s *Session) SetTicketAppData(data []byte) error {
-	ok := false
-	if !s.use(func(b cshim.Session) { ok = b.SSL_SESSION_set1_ticket_appdata(data) }) {
+	const op = "set ticket appdata"
+	s.lock().Lock()
+	defer s.lock().Unlock()
+	switch {
+	case s.p.IsZero():
 		return sessioncb.ErrSessionClosed
-	}
-	if !ok {
-		return opError("set ticket appdata", cshim.Queue{})
+	case s.removed:
+		return &Error{Op: op, Err: sessioncb.ErrRemoved}
+	case !s.p.SSL_SESSION_set1_ticket_appdata(data):
+		return &Error{Op: op}
 	}
 	return nil
 }
@@ -268,24 +286,23 @@ func (s *Session) MarshalPEM() ([]byte, error) {
 // Retain returns a second owner (SSL_SESSION_up_ref); of a session that a
 // connection still uses, an owner of a copy.
 func (s *Session) Retain() (sessioncb.Session, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	f := s.p.Retain
+	s.lock().RLock()
+	defer s.lock().RUnlock()
 	if s.lent && !s.removed {
-		f = s.p.Dup
+		return s.second(s.p.Dup, new(sync.RWMutex))
 	}
-	return s.second(f)
+	return s.second(s.p.Retain, s.family)
 }
 
 // Dup returns a private copy, owned by the caller (SSL_SESSION_dup). A copy of
 // a removed session is not resumable either.
 func (s *Session) Dup() (*Session, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.second(s.p.Dup)
+	s.lock().RLock()
+	defer s.lock().RUnlock()
+	return s.second(s.p.Dup, new(sync.RWMutex))
 }
 
-func (s *Session) second(f func() (cshim.Session, error)) (*Session, error) {
+func (s *Session) second(f func() (cshim.Session, error), family *sync.RWMutex) (*Session, error) {
 	if s.p.IsZero() {
 		return nil, sessioncb.ErrSessionClosed
 	}
@@ -293,7 +310,7 @@ func (s *Session) second(f func() (cshim.Session, error)) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := own(b)
+	t := ownWith(b, family)
 	t.removed = s.removed
 	return t, nil
 }
@@ -301,8 +318,8 @@ func (s *Session) second(f func() (cshim.Session, error)) (*Session, error) {
 // Close gives up ownership (SSL_SESSION_free). A second Close does nothing.
 // Closed during a handler's call, the session ends with the call.
 func (s *Session) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock().Lock()
+	defer s.lock().Unlock()
 	s.closed = true
 	if s.p.IsZero() || !s.owned {
 		return nil
@@ -336,12 +353,13 @@ func (s *Session) Text() string {
 	line("time", s.Time().UTC().Format(time.RFC3339))
 	line("timeout", s.Timeout().String())
 	line("expires", s.Time().Add(s.Timeout()).UTC().Format(time.RFC3339))
-	line("server name", s.ServerName())
-	line("alpn", s.ALPN())
+	// The peer chose these: it must not forge lines or send terminal codes.
+	line("server name", quoted(s.ServerName()))
+	line("alpn", quoted(s.ALPN()))
 	if cert, err := s.PeerCertificate(); err != nil {
 		line("peer certificate", "unreadable")
 	} else if cert != nil {
-		line("peer certificate", cert.Subject.String())
+		line("peer certificate", quoted(cert.Subject.String()))
 	}
 	if n := len(s.Ticket()); n > 0 {
 		line("ticket", fmt.Sprintf("%d bytes, lifetime hint %s", n, s.TicketLifetimeHint()))
@@ -354,4 +372,12 @@ func (s *Session) Text() string {
 	}
 	line("resumable", fmt.Sprint(s.Resumable()))
 	return b.String()
+}
+
+// quoted returns s as it is if all of it is printable, else as a Go string.
+func quoted(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
 }

@@ -10,23 +10,30 @@ import (
 // The steps: each takes the lock, makes one crossing, and takes out of it all
 // that it left. They run as poll functions, so none waits for anything.
 
-// crossed looks at what a step left behind; mu is held. Removals are queued
-// here; New handlers run later, with no lock.
-func (c *Conn) crossed(op string, r *cshim.Result) {
+// cross makes the crossing f, unless the SSL is freed already. Removals are
+// queued with the lock held; New handlers run later, without.
+func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.Result) {
+	if c.ssl == nil {
+		*r, *failure = cshim.Result{Status: cshim.Failed}, net.ErrClosed
+		return
+	}
+	*r = f()
 	c.ctx.side.after(r.Events)
 	if r.Sessions {
-		c.announced = append(c.announced, c.ssl.TakeAnnounced()...)
+		list := c.ssl.TakeAnnounced()
+		c.announced = append(c.announced, list...)
+		if c.announcing == 0 {
+			c.stored = make(chan struct{})
+		}
+		c.announcing += len(list)
 	}
 	switch {
 	case r.Status == cshim.Failed:
-		c.failure = stepError(op, c.ssl)
+		*failure = stepError(op, c.ssl)
 	case r.WriteErr != 0:
-		c.failure = &Error{Op: op, Err: r.WriteErr}
+		*failure = &Error{Op: op, Err: r.WriteErr}
 	}
 }
-
-// freed is the result of a step that came after Close.
-var freed = cshim.Result{Status: cshim.Failed}
 
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
@@ -38,35 +45,46 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		h.slot = true
 	}
 	c.mu.Lock()
-	if c.ssl == nil {
-		h.result, c.failure = freed, net.ErrClosed
-	} else {
-		h.result = c.ssl.Handshake(tr, h.answers)
-		c.crossed("handshake", &h.result)
-	}
+	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
+		r := c.ssl.Handshake(tr, h.answers)
+		h.answers, h.lives = nil, nil
+		return r
+	})
 	c.mu.Unlock()
-	h.answers = nil
-	h.lent.release()
+	h.leave()
+	r := &h.result
+	return r.Status == cshim.WantRead && r.Pending == 0 && r.WriteErr == 0, r.In, r.Out
+}
+
+// leave gives the slot of the gate back, if there is one.
+func (h *handshakeStep) leave() {
 	if h.slot {
 		steps.leave()
 		h.slot = false
 	}
-	r := &h.result
-	return r.Status == cshim.WantRead && r.Pending == 0 && r.WriteErr == 0, r.In, r.Out
 }
 
 func (c *Conn) stepRead(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.reads(func() cshim.Result { return c.ssl.Read(tr, c.rd.buf) })
+}
+
+func (c *Conn) stepPeek(tr cshim.IO) (wait bool, in, out int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reads(func() cshim.Result { return c.ssl.Peek(tr) })
+}
+
+func (c *Conn) reads(f func() cshim.Result) (wait bool, in, out int) {
 	r := &c.rd.result
-	if c.ssl == nil {
-		*r, c.failure = freed, net.ErrClosed
-		return false, 0, 0
+	c.cross("read", r, &c.rd.failure, f)
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
 	}
-	*r = c.ssl.Read(tr, c.rd.buf)
-	r.WriteErr = 0 // an answer of OpenSSL could not be sent: the next Write finds out
-	c.crossed("read", r)
-	// A client's new sessions are announced before it waits on.
+	// A client's new sessions are announced before it waits on. That an answer
+	// of OpenSSL could not be sent is for the next Write to find out.
 	return r.Status == cshim.WantRead && !r.Sessions, r.In, r.Out
 }
 
@@ -74,26 +92,22 @@ func (c *Conn) stepWrite(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &c.wr.result
-	if c.ssl == nil {
-		*r, c.failure = freed, net.ErrClosed
-		return false, 0, 0
-	}
-	*r = c.ssl.Write(tr, c.wr.buf[c.wr.n:])
+	c.cross("write", r, &c.wr.failure, func() cshim.Result { return c.ssl.Write(tr, c.wr.buf[c.wr.n:]) })
 	c.wr.n += r.N
-	c.crossed("write", r)
+	if r.Status == cshim.WantRead {
+		if c.moved == nil {
+			c.moved = make(chan struct{})
+		}
+		c.wr.moved = c.moved
+	}
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
 
-func (c *Conn) stepFlush(tr cshim.IO, release bool) (wait bool, in, out int) {
+func (c *Conn) stepFlush(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &c.wr.result
-	if c.ssl == nil {
-		*r, c.failure = freed, net.ErrClosed
-		return false, 0, 0
-	}
-	*r = c.ssl.Flush(tr, release)
-	c.crossed("write", r)
+	c.cross("write", r, &c.wr.failure, func() cshim.Result { return c.ssl.Flush(tr, c.announcing == 0) })
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
 
@@ -101,34 +115,25 @@ func (c *Conn) stepShutdown(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &c.wr.result
-	if c.ssl == nil {
-		*r, c.failure = freed, net.ErrClosed
-		return false, 0, 0
-	}
-	*r = c.ssl.Shutdown(tr)
-	c.crossed("close", r)
-	return r.Status == cshim.WantWrite, r.In, r.Out
-}
-
-// stepFailure returns why the last step failed.
-func (c *Conn) stepFailure(op string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.failure == nil {
-		return &Error{Op: op}
-	}
-	return c.failure
+	c.cross("close", r, &c.wr.failure, func() cshim.Result { return c.ssl.Shutdown(tr) })
+	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
 
 // announce tells the NewHandler of the sessions that the steps so far
-// announced, one after the other, and waits for it within the deadline.
-func (c *Conn) announce(ctx context.Context, d *deadline) {
+// announced, one after the other, and waits for it within the limits.
+func (c *Conn) announce(ctx context.Context, l limits) {
 	c.mu.Lock()
 	list := c.announced
 	c.announced = nil
 	c.mu.Unlock()
 	for _, b := range list {
-		c.note(c.ctx.side.announce(ctx, limits{d, c.closed}, c, b, c.drop))
+		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))
+		c.mu.Lock()
+		if c.announcing--; c.announcing == 0 {
+			close(c.stored)
+			c.stored = nil
+		}
+		c.mu.Unlock()
 	}
 }
 
