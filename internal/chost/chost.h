@@ -143,6 +143,8 @@ int ch_ledger_start(void);
 void ch_ledger_hold(SSL_SESSION *s);
 /* Frees the reference, unless the session was destroyed under its owner. */
 void ch_ledger_free(SSL_SESSION *s);
+/* Whether the session was not destroyed under its owner. */
+int ch_ledger_alive(SSL_SESSION *s);
 /* Makes another reference if the session is alive: 1, or 0. */
 int ch_ledger_up_ref(SSL_SESSION *s);
 /* How many sessions were destroyed while held. */

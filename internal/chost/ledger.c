@@ -96,6 +96,16 @@ void ch_ledger_free(SSL_SESSION *s)
         SSL_SESSION_free(s);
 }
 
+int ch_ledger_alive(SSL_SESSION *s)
+{
+    int alive;
+
+    pthread_mutex_lock(&lock);
+    alive = *find(s, 1) == NULL;
+    pthread_mutex_unlock(&lock);
+    return alive;
+}
+
 int ch_ledger_up_ref(SSL_SESSION *s)
 {
     int alive;

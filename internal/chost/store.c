@@ -185,7 +185,7 @@ SSL_SESSION *ch_store_get_session(ch_store *t, const unsigned char *id, int len,
         goto end;
     if (e->session == NULL) {
         s = decoded(t, e);
-    } else if (t->copy != CH_COPY_0 || ch_ledger_up_ref(e->session)) {
+    } else if (t->copy == CH_COPY_0 ? ch_ledger_up_ref(e->session) : ch_ledger_alive(e->session)) {
         s = e->session;
     }
     if (s == NULL)
