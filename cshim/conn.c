@@ -42,6 +42,29 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     return c;
 }
 
+/*
+ * Whether the session may stand for a full handshake of this client: libssl
+ * verifies no name on a resumption, and fails if the context is another.
+ */
+static int may_offer(const sc_conn *c, SSL_SESSION *s, const char *host, const char *ip, int verify)
+{
+    const unsigned char *id;
+    unsigned int len;
+    X509 *leaf = SSL_SESSION_get0_peer(s);
+
+    id = SSL_SESSION_get0_id_context(s, &len);
+    if (len != c->birth->sid_ctx_len || memcmp(id, c->birth->sid_ctx, len) != 0)
+        return 0;
+    if (!verify)
+        return 1;
+    if (leaf == NULL)
+        return 0;
+    if (ip != NULL)
+        return X509_check_ip_asc(leaf, ip, 0) == 1;
+    return host != NULL
+        && X509_check_host(leaf, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
 int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip,
                    int verify, sc_session *offer, sc_errors *e)
 {
@@ -58,7 +81,7 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
     if (ok && ip != NULL)
         ok = X509_VERIFY_PARAM_set1_ip_asc(param, ip) == 1;
     SSL_set_verify(c->ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (ok && offer != NULL) {
+    if (ok && offer != NULL && may_offer(c, offer->session, host, ip, verify)) {
         /* A TLS 1.3 client that offers an object twice is refused the second time. */
         SSL_SESSION *s = SSL_SESSION_dup(offer->session);
 

@@ -6,6 +6,8 @@ package cshim
 import "C"
 
 import (
+	"os"
+	"path/filepath"
 	"runtime/cgo"
 	"sync/atomic"
 	"unsafe"
@@ -142,9 +144,18 @@ func (c *Context) TrustSystem() (Queue, bool) {
 	return done(C.sc_context_trust_system(c.p, &e), &e)
 }
 
-// DefaultCAPaths returns the system's file and directory of CA certificates.
-func DefaultCAPaths() (file, dir string) {
-	return C.GoString(C.X509_get_default_cert_file()), C.GoString(C.X509_get_default_cert_dir())
+// DefaultCAPaths returns the system's file and directories of CA certificates,
+// which the environment can change.
+func DefaultCAPaths() (file string, dirs []string) {
+	file = os.Getenv(C.GoString(C.X509_get_default_cert_file_env()))
+	if file == "" {
+		file = C.GoString(C.X509_get_default_cert_file())
+	}
+	dir := os.Getenv(C.GoString(C.X509_get_default_cert_dir_env()))
+	if dir == "" {
+		dir = C.GoString(C.X509_get_default_cert_dir())
+	}
+	return file, filepath.SplitList(dir)
 }
 
 // SetVerify is SSL_CTX_set_verify and, unless negative, SSL_CTX_set_verify_depth.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -165,10 +166,16 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("SessionCache implies one ticket a handshake, but NumTickets is %d", cfg.NumTickets)
 	case cfg.SessionCache != nil && cfg.SessionCacheSize != 0:
 		return errors.New("SessionCache uses no internal cache, but SessionCacheSize is set")
+	case cfg.SessionCache != nil && len(cfg.Certificates) == 0:
+		return errors.New("SessionCache keeps the sessions of a server, but there is no certificate")
+	case cb.New != nil && cfg.SessionCacheMode == CacheOff:
+		return errors.New("a New handler is never told with CacheOff")
+	case cfg.SessionCacheSize != 0 && (cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal):
+		return errors.New("SessionCacheSize is set, but SessionCacheMode uses no internal cache")
 	case cb.Get != nil && cfg.MinVersion == tls.VersionTLS13 && cfg.Tickets != TicketsStateful:
 		return errors.New("a Get handler is never asked with TLS 1.3 and stateless tickets: set Tickets to TicketsStateful")
 	case cfg.Tickets == TicketsStateful && cfg.SessionCache == nil && cb.Get == nil &&
-		(cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal):
+		(cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal || cfg.SessionCacheMode == CacheExternalLookup):
 		return errors.New("TicketsStateful without an internal cache and without a Get handler: no session could be found again")
 	case cfg.Tickets < TicketsDefault || cfg.Tickets > TicketsStateful:
 		return fmt.Errorf("Tickets: unknown mode %d", cfg.Tickets)
@@ -178,8 +185,8 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("Verify: unknown mode %d", cfg.Verify)
 	case cfg.Verify >= VerifyPeer && !cfg.trusts():
 		return errors.New("Verify asks for certificates, but no CA certificates are given (CAPEM, CAFile, CADir, SystemCAs)")
-	case cfg.VerifyDepth < 0:
-		return fmt.Errorf("VerifyDepth is negative: %d", cfg.VerifyDepth)
+	case cfg.VerifyDepth < 0 || cfg.VerifyDepth > 1000:
+		return fmt.Errorf("VerifyDepth of %d is not 0 to 1000", cfg.VerifyDepth)
 	case cfg.SessionCacheSize < 0:
 		return fmt.Errorf("SessionCacheSize is negative: %d", cfg.SessionCacheSize)
 	case cfg.SessionTimeout < 0 || cfg.SessionTimeout%time.Second != 0:
@@ -201,9 +208,21 @@ func (cfg *Config) check() error {
 	if cfg.MaxVersion != 0 && cfg.MinVersion > cfg.MaxVersion {
 		return errors.New("MinVersion is above MaxVersion")
 	}
+	wire := 0
 	for _, p := range cfg.NextProtos {
 		if len(p) == 0 || len(p) > 255 {
 			return fmt.Errorf("NextProtos: a protocol has 1 to 255 bytes, not %d", len(p))
+		}
+		wire += 1 + len(p)
+	}
+	if wire > 1<<15 {
+		return fmt.Errorf("NextProtos has %d bytes, more than a ClientHello should carry", wire)
+	}
+	for _, x := range []struct{ name, value string }{
+		{"CipherList", cfg.CipherList}, {"CipherSuites", cfg.CipherSuites}, {"Groups", cfg.Groups},
+	} {
+		if strings.ContainsRune(x.value, 0) {
+			return fmt.Errorf("%s has a NUL", x.name)
 		}
 	}
 	return nil
@@ -222,11 +241,12 @@ func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
 	if q, ok := c.SetVersions(min, cfg.MaxVersion); !ok {
 		return nil, opError("new context: versions", q)
 	}
-	if q, ok := c.SetCiphers(cfg.CipherList, cfg.CipherSuites, cfg.Groups); !ok {
-		return nil, opError("new context: CipherList, CipherSuites, Groups", q)
+	if err := cfg.applyCiphers(c); err != nil {
+		return nil, err
 	}
+	kinds := map[x509.PublicKeyAlgorithm]bool{}
 	for i := range cfg.Certificates {
-		if err := cfg.Certificates[i].apply(c); err != nil {
+		if err := cfg.Certificates[i].apply(c, kinds); err != nil {
 			return nil, err
 		}
 	}
@@ -254,7 +274,34 @@ func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
 	return slices.Clone(sidCtx), nil
 }
 
-func (k *Certificate) apply(c *cshim.Context) error {
+func (cfg *Config) applyCiphers(c *cshim.Context) error {
+	const op = "new context: "
+	if q, ok := c.SetCiphers(cfg.CipherList, "", ""); !ok {
+		return opError(op+"CipherList", q)
+	}
+	if cfg.CipherSuites != "" {
+		// libssl passes over a name that it does not know, if it knows another.
+		for name := range strings.SplitSeq(cfg.CipherSuites, ":") {
+			if name == "" {
+				return &Error{Op: op + "CipherSuites", Err: errors.New("an empty name in the list")}
+			}
+			if q, ok := c.SetCiphers("", name, ""); !ok {
+				return opError(op+"CipherSuites", q)
+			}
+		}
+	}
+	if q, ok := c.SetCiphers("", cfg.CipherSuites, ""); !ok {
+		return opError(op+"CipherSuites", q)
+	}
+	if q, ok := c.SetCiphers("", "", cfg.Groups); !ok {
+		return opError(op+"Groups", q)
+	}
+	return nil
+}
+
+// apply sets the certificate and its key. kinds are the keys seen so far:
+// libssl holds one certificate of each, and a second would replace the first.
+func (k *Certificate) apply(c *cshim.Context, kinds map[x509.PublicKeyAlgorithm]bool) error {
 	chain, err := pemOf(k.ChainPEM, k.ChainFile)
 	if err != nil {
 		return &Error{Op: "new context: certificate", Err: err}
@@ -273,6 +320,15 @@ func (k *Certificate) apply(c *cshim.Context) error {
 	if q, ok := c.UseChain(chain); !ok {
 		return opError("new context: certificate", q)
 	}
+	if block, _ := pem.Decode(chain); block != nil {
+		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
+			if kinds[leaf.PublicKeyAlgorithm] {
+				return &Error{Op: "new context: certificate",
+					Err: fmt.Errorf("a second certificate with a key of type %v", leaf.PublicKeyAlgorithm)}
+			}
+			kinds[leaf.PublicKeyAlgorithm] = true
+		}
+	}
 	if q, ok := c.UseKey(key, k.Passphrase); !ok {
 		return opError("new context: private key", q)
 	}
@@ -285,10 +341,21 @@ func pemOf(data []byte, file string) ([]byte, error) {
 	case len(data) > 0 && file != "":
 		return nil, fmt.Errorf("both PEM bytes and the file %s are given", file)
 	case file != "":
-		return os.ReadFile(file)
+		var err error
+		if data, err = os.ReadFile(file); err != nil {
+			return nil, err
+		}
+	default:
+		data = slices.Clone(data)
 	}
-	return slices.Clone(data), nil
+	if len(data) > mostPEM {
+		return nil, fmt.Errorf("%d bytes of PEM are more than %d", len(data), mostPEM)
+	}
+	return data, nil
 }
+
+// mostPEM is far above any bundle, and below the int of OpenSSL's memory BIO.
+const mostPEM = 64 << 20
 
 // applyTrust loads the CA certificates and sets the verification, and hashes
 // all that decides whom this context trusts.
@@ -303,7 +370,7 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 		set = appendDigests(set, ca)
 	}
 	if cfg.CAFile != "" {
-		ca, err := os.ReadFile(cfg.CAFile)
+		ca, err := pemOf(nil, cfg.CAFile)
 		if err != nil {
 			return nil, &Error{Op: "new context: CAFile", Err: err}
 		}
@@ -325,11 +392,13 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 		if q, ok := c.TrustSystem(); !ok {
 			return nil, opError("new context: SystemCAs", q)
 		}
-		file, dir := cshim.DefaultCAPaths()
+		file, dirs := cshim.DefaultCAPaths()
 		if ca, err := os.ReadFile(file); err == nil { // need not exist
 			set = appendDigests(set, ca)
 		}
-		set, _ = appendDirDigests(set, dir)
+		for _, dir := range dirs {
+			set, _ = appendDirDigests(set, dir)
+		}
 	}
 	depth := -1
 	if cfg.VerifyDepth > 0 {
@@ -372,7 +441,8 @@ func writeInt(h hash.Hash, n uint64) {
 // order in a file do not count.
 func appendDigests(set [][32]byte, data []byte) [][32]byte {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if _, err := x509.ParseCertificate(block.Bytes); err == nil {
+		switch block.Type {
+		case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 			set = append(set, sha256.Sum256(block.Bytes))
 		}
 	}

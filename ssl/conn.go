@@ -3,11 +3,13 @@ package ssl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +120,10 @@ type ClientOptions struct {
 	// It may be empty only with VerifyNone; Dial fills it in.
 	ServerName string
 	// Session is offered for resumption; it stays the caller's
-	// (SSL_set_session of a duplicate).
+	// (SSL_set_session of a duplicate). It is not offered, and the handshake is a
+	// full one, if it was made under another session id context (by a Context
+	// that trusts or verifies otherwise), or if the certificate in it is not
+	// valid for ServerName: libssl verifies no name on a resumption.
 	Session *Session
 }
 
@@ -188,13 +193,19 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	return c, nil
 }
 
+// hostnameBytes are the bytes of a host name in a certificate; other names are
+// to be in their ASCII form (xn--...).
+const hostnameBytes = "-_.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 func (c *Conn) setClient(o *ClientOptions) error {
 	verify := c.ctx.verify != VerifyNone
-	sni, host, ip := o.ServerName, "", ""
-	if net.ParseIP(o.ServerName) != nil {
-		sni, ip = "", o.ServerName
-	} else {
-		host = o.ServerName
+	name := strings.TrimSuffix(o.ServerName, ".")
+	sni, host, ip := name, name, ""
+	switch {
+	case net.ParseIP(name) != nil:
+		sni, host, ip = "", "", name
+	case strings.Trim(name, hostnameBytes) != "":
+		return &Error{Op: "client", Err: fmt.Errorf("ServerName %q is neither a host name nor an IP address", o.ServerName)}
 	}
 	if !verify {
 		host, ip = "", ""
