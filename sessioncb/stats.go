@@ -33,7 +33,7 @@ type LookupStats struct {
 
 // PutStats counts new sessions by outcome.
 type PutStats struct {
-	Stored   uint64
+	Stored   uint64 // and acknowledged by the store
 	Skipped  uint64 // no id, no lifetime left, removed meanwhile, or a client's
 	TooLarge uint64 // longer than MaxValue
 	Timeout  uint64 // not acknowledged within PutTimeout; it may be stored all the same
