@@ -1,0 +1,255 @@
+package ssl
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// A row is one operation whose crossings are counted. The peer is a crypto/tls
+// client, which makes none.
+type crossingRow struct {
+	name string
+	// run does the operation once, and returns the crossings that it made and
+	// those that it should make.
+	run func(t testing.TB) (made, want int64)
+}
+
+// counted runs the handshake of a server and counts its steps.
+func counted(t testing.TB, server *Context, client *tls.Config) (s *Conn, made, steps int64, resumed bool) {
+	t.Helper()
+	a, b := sockets(t)
+	s, err := Server(b, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := s.hs.run
+	s.hs.run = func(tr cshim.IO) (bool, int, int) {
+		steps++
+		return run(tr)
+	}
+	c := tls.Client(a, client)
+	done := make(chan error, 1)
+	go func() {
+		err := c.Handshake()
+		if err == nil {
+			// Reads the ticket, and then the server's end.
+			_, err = io.Copy(io.Discard, c)
+		}
+		done <- err
+	}()
+	made = crossings(func() { err = s.Handshake() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed = s.ConnectionState().DidResume
+	s.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return s, made, steps, resumed
+}
+
+func crossingRows(version uint16) []crossingRow {
+	client := func() *tls.Config {
+		return &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, MinVersion: version, MaxVersion: version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	}
+	server := func(t testing.TB, cb sessioncb.Callbacks) *Context {
+		cfg := serverConfig()
+		cfg.SessionCallbacks = cb
+		if cb.New != nil {
+			cfg.SessionCacheMode = CacheExternal
+		}
+		if cb.New != nil || cb.Remove != nil {
+			cfg.Tickets = TicketsStateful
+			cfg.NumTickets = 1
+		}
+		return newContext(t, cfg)
+	}
+	rows := []crossingRow{
+		{"full handshake: one a step", func(t testing.TB) (int64, int64) {
+			_, made, steps, _ := counted(t, server(t, sessioncb.Callbacks{}), client())
+			return made, steps
+		}},
+		{"full handshake, session stored: the encoding, and the held bytes with the release", func(t testing.TB) (int64, int64) {
+			_, made, steps, _ := counted(t, server(t, newStore().callbacks()), client())
+			return made, steps + 2
+		}},
+	}
+	if version == tls.VersionTLS13 { // crypto/tls resumes no TLS 1.2 session id
+		rows = append(rows, crossingRow{"resumption, parked: the lookup adds a step and no more", func(t testing.TB) (int64, int64) {
+			st := newStore()
+			ctx, c := server(t, st.callbacks()), client()
+			_, _, full, _ := counted(t, ctx, c)
+			_, made, steps, resumed := counted(t, ctx, c)
+			if !resumed || st.hits != 1 {
+				t.Fatalf("resumed is %v after %d hits", resumed, st.hits)
+			}
+			if steps > full+1 {
+				t.Errorf("%d steps parked, %d in a full handshake", steps, full)
+			}
+			return made, steps + 2 // a resumption makes a session of its own
+		}})
+	}
+	return append(rows,
+		crossingRow{"RemoveSession: its removal adds none", func(t testing.TB) (int64, int64) {
+			block := make(chan struct{})
+			delivered := make(chan struct{}, 1)
+			cb := sessioncb.Callbacks{Remove: sessioncb.RemoveHandlerFunc(func(context.Context, sessioncb.Session, sessioncb.Removal) {
+				<-block
+				delivered <- struct{}{}
+			})}
+			ctx := server(t, cb)
+			s, _ := connectCryptoTLS(t, ctx, client())
+			v := s.Session()
+			defer v.Close()
+			made := crossings(func() { ctx.RemoveSession(v) })
+			close(block)
+			select {
+			case <-delivered:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the removal was not delivered")
+			}
+			return made, 1
+		}},
+		crossingRow{"Close: close_notify and SSL_free", func(t testing.TB) (int64, int64) {
+			s, _ := connectCryptoTLS(t, server(t, sessioncb.Callbacks{}), client())
+			return crossings(func() { s.Close() }), 2
+		}},
+	)
+}
+
+func connectCryptoTLS(t testing.TB, server *Context, client *tls.Config) (*Conn, *tls.Conn) {
+	t.Helper()
+	a, b := sockets(t)
+	s, err := Server(b, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tls.Client(a, client)
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
+	if err := s.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(); c.Close() })
+	return s, c
+}
+
+// The crossings that an operation may cost; more would be a loss of speed that
+// no clock on a shared machine shows.
+func TestCrossings(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		for _, row := range crossingRows(version) {
+			t.Run(row.name, func(t *testing.T) {
+				made, want := row.run(t)
+				t.Logf("%d crossings", made)
+				if made != want {
+					t.Errorf("%d crossings, want %d", made, want)
+				}
+			})
+		}
+	})
+}
+
+// BenchmarkCrossings prints the crossings of each operation.
+func BenchmarkCrossings(b *testing.B) {
+	for _, version := range versions {
+		for _, row := range crossingRows(version) {
+			b.Run(fmt.Sprintf("%s/%s", tls.VersionName(version)[4:], row.name), func(b *testing.B) {
+				var made int64
+				for range b.N {
+					n, _ := row.run(b)
+					made += n
+				}
+				b.ReportMetric(float64(made)/float64(b.N), "crossings/op")
+			})
+		}
+	}
+}
+
+// BenchmarkRead and BenchmarkWrite make one crossing an operation with data
+// ready, and no allocation.
+func BenchmarkRead(b *testing.B) {
+	s, c := crossingPair(b, tls.VersionTLS13)
+	go func() {
+		for buf := make([]byte, 16<<10); ; {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	}()
+	buf := make([]byte, 16<<10)
+	measure(b, len(buf), func() {
+		if _, err := s.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkWrite(b *testing.B) {
+	s, c := crossingPair(b, tls.VersionTLS13)
+	go io.Copy(io.Discard, c)
+	buf := make([]byte, 16<<10)
+	measure(b, len(buf), func() {
+		if _, err := s.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func measure(b *testing.B, size int, f func()) {
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	before := runtime.NumCgoCall()
+	b.ResetTimer()
+	for range b.N {
+		f()
+	}
+	b.ReportMetric(float64(runtime.NumCgoCall()-before)/float64(b.N), "crossings/op")
+}
+
+// BenchmarkHandshake is both sides in one process.
+func BenchmarkHandshake(b *testing.B) {
+	for _, version := range versions {
+		for _, resume := range []bool{false, true} {
+			kind := map[bool]string{false: "full", true: "resumed"}[resume]
+			b.Run(fmt.Sprintf("%s/tls%s/stateful/map", kind, tls.VersionName(version)[4:]), func(b *testing.B) {
+				st := newStore()
+				cfg := serverConfig()
+				cfg.SessionCallbacks = st.callbacks()
+				cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
+				server := newContext(b, cfg)
+				client, got := newClient(b, version)
+				s, c := connect(b, server, client, nil, nil)
+				exchange(b, s, c)
+				s.Close()
+				c.Close()
+				var offer *Session
+				if resume {
+					offer = got.last(b)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					s, c := connect(b, server, client, &ClientOptions{Session: offer}, nil)
+					if c.ConnectionState().DidResume != resume {
+						b.Fatalf("resumed is %v", !resume)
+					}
+					s.Close()
+					c.Close()
+				}
+			})
+		}
+	}
+}
