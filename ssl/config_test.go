@@ -129,6 +129,12 @@ func TestNewContextRefuses(t *testing.T) {
 			c.Certificates = files("server.pem", "server-key-encrypted.pem")
 			c.Certificates[0].Passphrase = []byte(long)
 		}, []string{"private key"}},
+		{"second certificate is bad", func(c *Config) {
+			c.Certificates = append(c.Certificates, files("server-rsa.pem", "server-key.pem")...)
+		}, []string{"private key"}},
+		{"two certificates of one kind", func(c *Config) {
+			c.Certificates = append(c.Certificates, files("server2.pem", "server2-key.pem")...)
+		}, []string{"certificate", "second", "ECDSA"}},
 
 		// Trust.
 		{"CAPEM is garbage", func(c *Config) { c.CAPEM = readCert(t, "garbage.pem") }, []string{"CAPEM", "ASN1"}},
@@ -147,6 +153,8 @@ func TestNewContextRefuses(t *testing.T) {
 		{"unknown verify mode", func(c *Config) { c.Verify = 4 }, []string{"Verify", "unknown mode 4"}},
 		{"negative verify mode", func(c *Config) { c.Verify = -1 }, []string{"Verify", "unknown mode -1"}},
 		{"negative VerifyDepth", func(c *Config) { c.VerifyDepth = -1 }, []string{"VerifyDepth", "-1"}},
+		{"VerifyDepth of an int32", func(c *Config) { c.VerifyDepth = 1 << 31 }, []string{"VerifyDepth", "2147483648"}},
+		{"enormous VerifyDepth", func(c *Config) { c.VerifyDepth = 1 << 40 }, []string{"VerifyDepth", "1099511627776"}},
 
 		// Protocol.
 		{"TLS 1.1", func(c *Config) { c.MinVersion = tls.VersionTLS11 }, []string{"version 0x0302", "TLS 1.2"}},
@@ -161,6 +169,17 @@ func TestNewContextRefuses(t *testing.T) {
 		{"enormous Groups", func(c *Config) { c.Groups = long }, []string{"Groups"}},
 		{"empty protocol", func(c *Config) { c.NextProtos = []string{"http/1.1", ""} }, []string{"NextProtos", "1 to 255"}},
 		{"long protocol", func(c *Config) { c.NextProtos = []string{long[:256]} }, []string{"NextProtos", "256"}},
+		{"CipherList with a NUL", func(c *Config) { c.CipherList = "ALL\x00NO-SUCH-CIPHER" }, []string{"CipherList", "NUL"}},
+		{"CipherSuites with a NUL", func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256\x00x" }, []string{"CipherSuites", "NUL"}},
+		{"Groups with a NUL", func(c *Config) { c.Groups = "P-256\x00x" }, []string{"Groups", "NUL"}},
+		{"one unknown suite of two", func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256:NO_SUCH_SUITE" }, []string{"CipherSuites"}},
+		{"one unknown group of two", func(c *Config) { c.Groups = "P-256:no-such-group" }, []string{"Groups"}},
+		{"no suite at all", func(c *Config) { c.CipherSuites = ":" }, []string{"CipherSuites"}},
+		{"more protocols than a ClientHello holds", func(c *Config) {
+			for range 300 {
+				c.NextProtos = append(c.NextProtos, long[:255])
+			}
+		}, []string{"NextProtos", "76800"}},
 
 		// Sessions.
 		{"cache beside callbacks", func(c *Config) {
@@ -173,6 +192,13 @@ func TestNewContextRefuses(t *testing.T) {
 		{"cache with two tickets", func(c *Config) { c.SessionCache, c.NumTickets = anyCache(t), 2 }, []string{"SessionCache", "NumTickets is 2"}},
 		{"cache without tickets", func(c *Config) { c.SessionCache, c.NumTickets = anyCache(t), -1 }, []string{"SessionCache", "NumTickets is -1"}},
 		{"cache with a size", func(c *Config) { c.SessionCache, c.SessionCacheSize = anyCache(t), 10 }, []string{"SessionCache", "SessionCacheSize"}},
+		{"cache of a client", func(c *Config) { c.SessionCache, c.Certificates = anyCache(t), nil }, []string{"SessionCache", "no certificate"}},
+		{"New that is never told", func(c *Config) { c.SessionCallbacks.New, c.SessionCacheMode = aNew, CacheOff }, []string{"New handler", "CacheOff"}},
+		{"size of no cache", func(c *Config) {
+			c.SessionCallbacks.New, c.SessionCallbacks.Get, c.SessionCacheMode, c.SessionCacheSize = aNew, aGet, CacheExternal, 10
+		}, []string{"SessionCacheSize", "no internal cache"}},
+		{"size of a cache that is off", func(c *Config) { c.SessionCacheMode, c.SessionCacheSize = CacheOff, 10 }, []string{"SessionCacheSize", "no internal cache"}},
+		{"external lookup without Get", func(c *Config) { c.SessionCacheMode, c.Tickets = CacheExternalLookup, TicketsStateful }, []string{"TicketsStateful", "no session could be found"}},
 		{"Get that is never asked", func(c *Config) { c.SessionCallbacks.Get, c.MinVersion = aGet, tls.VersionTLS13 }, []string{"Get handler", "never asked", "TicketsStateful"}},
 		{"Get that is never asked, said so", func(c *Config) {
 			c.SessionCallbacks.Get, c.MinVersion, c.Tickets = aGet, tls.VersionTLS13, TicketsStateless
@@ -259,7 +285,7 @@ func TestSettersRefuse(t *testing.T) {
 	noLeaks(t)
 	ctx := newContext(t, serverConfig())
 	client := newContext(t, clientConfig())
-	cached := newContext(t, Config{SessionCache: anyCache(t)})
+	cached := newContext(t, Config{Certificates: files("server.pem", "server-key.pem"), SessionCache: anyCache(t)})
 	closed, err := NewContext(serverConfig())
 	if err != nil {
 		t.Fatal(err)
@@ -331,6 +357,15 @@ func TestSettersRefuse(t *testing.T) {
 		{"Client nil options", func() error { return second(Client(nc, client, nil)) }, []string{"ssl: client", "ServerName is empty"}},
 		{"Client without name", func() error { return second(Client(nc, client, &ClientOptions{})) }, []string{"ssl: client", "ServerName is empty"}},
 		{"Client enormous name", func() error { return second(Client(nc, client, &ClientOptions{ServerName: long})) }, []string{"ssl: client", "server name"}},
+		{"Client name with a NUL", func() error {
+			return second(Client(nc, client, &ClientOptions{ServerName: "localhost\x00.example.test"}))
+		}, []string{"ssl: client", "name"}},
+		{"Client address with a NUL", func() error {
+			return second(Client(nc, client, &ClientOptions{ServerName: "127.0.0.1\x00"}))
+		}, []string{"ssl: client", "name"}},
+		{"Dial name with a NUL", func() error {
+			return second(Dial("tcp", l.Addr().String(), client, &ClientOptions{ServerName: "localhost\x00x"}))
+		}, []string{"ssl: client", "name"}},
 		{"Client closed session", func() error {
 			return second(Client(nc, client, &ClientOptions{ServerName: "localhost", Session: dead}))
 		}, []string{"ssl: client", "session is closed"}},

@@ -325,9 +325,10 @@ func ExampleAttach() {
 	defer program.Close()
 
 	// Before the program's first SSL_new.
+	told := make(chan string, 1)
 	attachment, err := ssl.Attach(program.SSLCTX(), sessioncb.Callbacks{
 		New: sessioncb.NewHandlerFunc(func(_ context.Context, c sessioncb.Conn, s sessioncb.Session) (keep bool) {
-			fmt.Println(tls.VersionName(s.Version()), "session for", c.ServerName())
+			told <- fmt.Sprint(tls.VersionName(s.Version()), " session for ", c.ServerName())
 			return false
 		}),
 	}, &ssl.AttachOptions{Name: "the C server"})
@@ -345,7 +346,8 @@ func ExampleAttach() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client.Close()
+	defer client.Close()
+	fmt.Println(<-told)
 	// Output: TLS 1.2 session for localhost
 }
 

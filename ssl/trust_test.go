@@ -3,10 +3,15 @@ package ssl
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/sessioncb/openssl/sessioncb"
 )
 
 // mutual is a server that asks for certificates of ca.pem.
@@ -170,6 +175,105 @@ func TestCacheUnderOtherTrust(t *testing.T) {
 			if got := s.ConnectionState().DidResume; got != x.want {
 				t.Errorf("%s resumed: %v, want %v", x.name, got, x.want)
 			}
+		}
+	})
+}
+
+// A CA that OpenSSL takes counts, also if Go would not parse it.
+func TestContextOfOddCA(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key.pem")
+	odd := func(serial string) []byte {
+		return command(t, "", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+			"-keyout", key, "-subj", "/CN=odd", "-days", "2", "-set_serial", serial)
+	}
+	a, b := odd("-5"), odd("-6")
+	context := func(ca []byte) []byte {
+		cfg := mutual()
+		cfg.CAPEM = ca
+		return newContext(t, cfg).SessionIDContext()
+	}
+	if bytes.Equal(context(a), context(b)) || bytes.Equal(context(a), context(nil)) {
+		t.Error("two different sets of CAs have one session id context")
+	}
+}
+
+// The system's CAs are those that OpenSSL loads, wherever its environment
+// variables say they are.
+func TestContextOfSystemCAs(t *testing.T) {
+	context := func(file, dir string) []byte {
+		t.Helper()
+		t.Setenv("SSL_CERT_FILE", file)
+		t.Setenv("SSL_CERT_DIR", dir)
+		cfg := serverConfig()
+		cfg.SystemCAs, cfg.Verify = true, VerifyPeer
+		return newContext(t, cfg).SessionIDContext()
+	}
+	empty := t.TempDir()
+	one := context(cert("ca.pem"), empty)
+	if bytes.Equal(one, context(cert("ca2.pem"), empty)) {
+		t.Error("another SSL_CERT_FILE has the same session id context")
+	}
+	if bytes.Equal(one, context(cert("ca.pem"), rehashed(t, "ca2.pem"))) {
+		t.Error("another SSL_CERT_DIR has the same session id context")
+	}
+}
+
+// A client's session stands for a verified server: it is not used for another
+// name, nor by a context that verifies what the first did not.
+func TestClientSessionOfAnotherServer(t *testing.T) {
+	ca := tls.Certificate{Certificate: [][]byte{leafOf(t, "ca.pem").Raw}, PrivateKey: signerOf(t, "ca-key.pem")}
+	onlyA := issue(t, ca, &x509.Certificate{Subject: pkix.Name{CommonName: "a"}, DNSNames: []string{"a.example.org"}})
+	eachVersion(t, func(t *testing.T, version uint16) {
+		st := newStore()
+		scfg := Config{Certificates: []Certificate{onlyA}}
+		scfg.SessionCallbacks = st.callbacks()
+		scfg.Tickets, scfg.SessionCacheMode, scfg.NumTickets = TicketsStateful, CacheExternal, 1
+		server := newContext(t, scfg)
+		client, got := newClient(t, version)
+		lax := &clientSessions{}
+		t.Cleanup(lax.close)
+		laxClient := newContext(t, Config{Verify: VerifyNone, MinVersion: version, MaxVersion: version,
+			SessionCallbacks: sessioncb.Callbacks{New: lax}})
+
+		s, c := connect(t, server, client, &ClientOptions{ServerName: "a.example.org"}, nil)
+		exchange(t, s, c)
+		s, c = connect(t, server, laxClient, &ClientOptions{ServerName: "b.example.org"}, nil)
+		exchange(t, s, c)
+
+		for _, x := range []struct {
+			name    string
+			session *Session
+			server  string
+			good    bool
+		}{
+			{"same name", got.last(t), "a.example.org", true},
+			{"another name", got.last(t), "b.example.org", false},
+			{"an address", got.last(t), "127.0.0.1", false},
+			{"never verified", lax.last(t), "b.example.org", false},
+			{"never verified, other name", lax.last(t), "a.example.org", true},
+		} {
+			t.Run(x.name, func(t *testing.T) {
+				// Refused at once, a full handshake that fails, or one that
+				// succeeds by itself: all good. Resumed without a check: not.
+				a, b := sockets(t)
+				s, err := Server(b, server)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				c, err := Client(a, client, &ClientOptions{ServerName: x.server, Session: x.session})
+				if err != nil {
+					if x.good {
+						t.Errorf("Client: %v", err)
+					}
+					return
+				}
+				defer c.Close()
+				_, err = handshake(s, c)
+				if (err == nil) != x.good {
+					t.Errorf("handshake: %v, resumed %v; want success: %v", err, c.ConnectionState().DidResume, x.good)
+				}
+			})
 		}
 	})
 }
