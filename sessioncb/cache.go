@@ -113,7 +113,7 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 		values:        health{bad: "values in the session store are bad", good: "values in the session store are good again"},
 	}
 	if c.codec == nil {
-		c.codec = sealer{o.Keys}
+		c.codec = o.Keys.Codec()
 	}
 	if !c.removeOn.chosen {
 		c.removeOn = DefaultRemovals()

@@ -50,6 +50,10 @@ var (
 	sealInfo      = "sessioncb envelope 1 AES-256-GCM key and nonce"
 )
 
+// Codec returns what a Cache with the ring r encodes its values with: for a
+// tool that reads a store without a Cache. It follows what becomes of r.
+func (r *KeyRing) Codec() Codec { return sealer{r} }
+
 // sealer is the Codec of a Cache with a key ring.
 type sealer struct{ ring *KeyRing }
 

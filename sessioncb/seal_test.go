@@ -344,3 +344,31 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// A ring's Codec opens what a Cache with the ring stored, and follows the ring.
+func TestKeyRingCodec(t *testing.T) {
+	one, two := bytes.Repeat([]byte{1}, KeySize), bytes.Repeat([]byte{2}, KeySize)
+	ring, err := NewKeyRing(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := ring.Codec()
+	key := Key{ID: []byte("an id")}
+	value, err := c.Encode(key, Record{DER: []byte("a session"), Expires: time.Unix(1<<40, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Rotate(two); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Decode(key, bytes.Clone(value))
+	if err != nil || string(r.DER) != "a session" {
+		t.Errorf("after a rotation: %q, %v", r.DER, err)
+	}
+	if err := ring.Replace(two); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Decode(key, value); !errors.Is(err, ErrOtherKey) {
+		t.Errorf("after the key is gone: %v", err)
+	}
+}

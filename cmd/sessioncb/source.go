@@ -2,18 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"os"
 	"time"
 
-	"github.com/sessioncb/openssl/internal/sealed"
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/boltstore"
 	"github.com/sessioncb/openssl/ssl"
@@ -154,40 +150,14 @@ func (o *inspectOptions) bolt() (*source, error) {
 	}}, nil
 }
 
-// unseal opens one value, by a Cache before a store that holds nothing else.
+// unseal opens one value of the store.
 func unseal(keys *sessioncb.KeyRing, key sessioncb.Key, value []byte) (*ssl.Session, error) {
-	cache, err := sessioncb.NewCache(oneValue(value), sessioncb.CacheOptions{
-		Keys: keys, LookupTimeout: time.Minute, MaxValue: 1 << 20, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return nil, err
-	}
-	answer, err := cache.GetSession(context.Background(), anyContext{}, key.ID)
+	r, err := keys.Codec().Decode(key, value)
 	switch {
 	case err != nil:
 		return nil, err
-	case answer.Encoded() == nil:
+	case time.Now().After(r.Expires):
 		return nil, errors.New("expired")
 	}
-	return ssl.ParseSession(answer.Encoded())
+	return ssl.ParseSession(r.DER)
 }
-
-// oneValue is a Store to read one value from.
-type oneValue []byte
-
-func (v oneValue) Get(context.Context, sessioncb.Key) ([]byte, error) { return bytes.Clone(v), nil }
-
-func (oneValue) Put(context.Context, sessioncb.Key, []byte, time.Duration) error {
-	return boltstore.ErrReadOnly
-}
-
-func (oneValue) Delete(context.Context, sessioncb.Key) error { return boltstore.ErrReadOnly }
-
-// anyContext is a Conn that no session id context shuts out.
-type anyContext struct{ sealed.Mark }
-
-func (anyContext) Context() sessioncb.Context { return nil }
-func (anyContext) IsServer() bool             { return true }
-func (anyContext) ServerName() string         { return "" }
-func (anyContext) SessionIDContext() []byte   { return nil }
-func (anyContext) RemoteAddr() net.Addr       { return nil }
