@@ -447,17 +447,23 @@ func TestTicketAppData(t *testing.T) {
 	}
 }
 
-// All accessors, from many goroutines, while the owner closes.
+// All methods, from many goroutines and two owners of one object, while the
+// owners close.
 func TestSessionConcurrency(t *testing.T) {
 	noLeaks(t)
 	der := recordedSession(t, tls.VersionTLS12, "server")
 	for range 20 {
-		s, err := ParseSession(der)
+		first, err := ParseSession(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		retained, err := first.Retain()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
-		for range 4 {
+		for i := range 6 {
+			s := []*Session{first, retained.(*Session)}[i%2]
 			wg.Go(func() {
 				for range 10 {
 					factsOf(t, s)
@@ -471,12 +477,46 @@ func TestSessionConcurrency(t *testing.T) {
 					if _, err := s.MarshalBinary(); err != nil && err != sessioncb.ErrSessionClosed {
 						t.Error(err)
 					}
+					if err := s.SetTicketAppData(bytes.Repeat([]byte{byte(i)}, 100*(i+1))); err != nil && err != sessioncb.ErrSessionClosed {
+						t.Error(err)
+					}
 				}
 			})
 		}
-		wg.Go(func() { s.Close() })
+		for _, s := range []sessioncb.Session{first, retained} {
+			wg.Go(func() { s.Close() })
+		}
 		wg.Wait()
 	}
+}
+
+// Appdata that is set while others read it: one object, two owners, no Close.
+func TestTicketAppDataConcurrency(t *testing.T) {
+	s, err := ParseSession(recordedSession(t, tls.VersionTLS13, "server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	retained, err := s.Retain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer retained.Close()
+	var wg sync.WaitGroup
+	for i := range 4 {
+		s := []*Session{s, retained.(*Session)}[i%2]
+		wg.Go(func() {
+			for range 2000 {
+				if err := s.SetTicketAppData(bytes.Repeat([]byte{byte(i)}, 3000)); err != nil {
+					t.Error(err)
+				}
+				if data := s.TicketAppData(); len(data) != 3000 || bytes.Count(data, data[:1]) != 3000 {
+					t.Error("the data of two writers are mixed")
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // A session is no more than its bytes: every prefix of them is refused, and so
