@@ -60,6 +60,7 @@ type AttachOptions struct {
 // never set. A C program that leaves its queue dirty makes other removals look
 // Faulty.
 type Attachment struct {
+	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
 	name      string
 	side      *side
@@ -317,6 +318,7 @@ func (c *foreignConn) SessionIDContext() []byte { return nil }
 // foreignConn is an SSL that C code drives, while its thread waits in a
 // callback; dead after it.
 type foreignConn struct {
+	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
 	owner *Attachment
 

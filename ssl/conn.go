@@ -32,6 +32,7 @@ var errShutdown = errors.New("ssl: protocol is shut down for writing")
 // lets OpenSSL use the descriptor; any other net.Conn is read and written
 // through memory. The behaviour is the same.
 type Conn struct {
+	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
 	ctx    *Context
 	nc     net.Conn

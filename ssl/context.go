@@ -23,6 +23,7 @@ var ErrContextClosed = errors.New("ssl: context is closed")
 // NewContext; its methods may be called from any goroutine, and from handlers.
 // Its owner must Close it.
 type Context struct {
+	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
 	name     string
 	sidCtx   []byte

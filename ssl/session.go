@@ -29,6 +29,7 @@ type mark = sealed.Mark
 //
 // A Session of a handler is borrowed for the call, unless the handler keeps it.
 type Session struct {
+	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
 	snap    cshim.Snapshot
 	removed bool // remove_session_cb gave it: dead for resumption

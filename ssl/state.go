@@ -37,7 +37,9 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 	return tls.ConnectionState{
 		Version: uint16(s.Version), CipherSuite: uint16(s.Cipher),
 		HandshakeComplete: true, DidResume: s.Resumed,
-		NegotiatedProtocol: s.ALPN, NegotiatedProtocolIsMutual: s.ALPN != "",
+		NegotiatedProtocol: s.ALPN,
+		//lint:ignore SA1019 old code asks for it; crypto/tls says true as well
+		NegotiatedProtocolIsMutual: true,
 		ServerName:       s.ServerName,
 		PeerCertificates: certificates(s.Peer),
 		VerifiedChains:   chains(s.Verified),
