@@ -40,10 +40,10 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 		NegotiatedProtocol: s.ALPN,
 		//lint:ignore SA1019 old code asks for it; crypto/tls says true as well
 		NegotiatedProtocolIsMutual: true,
-		ServerName:       s.ServerName,
-		PeerCertificates: certificates(s.Peer),
-		VerifiedChains:   chains(s.Verified),
-		OCSPResponse:     s.OCSP,
+		ServerName:                 s.ServerName,
+		PeerCertificates:           certificates(s.Peer),
+		VerifiedChains:             chains(s.Verified),
+		OCSPResponse:               s.OCSP,
 	}
 }
 
