@@ -151,8 +151,8 @@ type Conn interface {
 type Context interface {
 	// Name returns ssl.Config.Name or ssl.AttachOptions.Name.
 	Name() string
-	// AddSession puts a duplicate of s into the internal cache
-	// (SSL_CTX_add_session); false if one of that id was there.
+	// AddSession puts a duplicate of s into the internal cache, in place of one
+	// of the same id (SSL_CTX_add_session); false if it was not added.
 	AddSession(s Session) (bool, error)
 	// RemoveSession takes the session with the id of s out of the internal
 	// cache and tells the RemoveHandler (SSL_CTX_remove_session); false if

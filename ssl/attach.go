@@ -38,8 +38,10 @@ type AttachOptions struct {
 	// no call on it runs when the Attachment is closed. Close then restores the C callbacks;
 	// without it they stay in place and pass to the earlier ones.
 	Exclusive bool
-	// MaxHandlers bounds how many handlers run at once. Each holds a thread of
-	// the C program, which waits for it; a call too many is a miss. 0 is 64.
+	// MaxHandlers bounds how many New- and GetHandlers are waited for at once.
+	// Each holds a thread of the C program; a lookup too many is a miss, and a
+	// new session too many is not announced. 0 is 64. A handler past its time
+	// limit is not waited for, and does not count.
 	MaxHandlers int
 	// LookupTimeout bounds a GetHandler, StoreTimeout a New- or RemoveHandler;
 	// 0 is 2 s each.
@@ -159,6 +161,10 @@ func (a *Attachment) Close() error {
 	a.side.c.Pass() // first, so that no call is lost between Go and the C callbacks
 	a.side.foreign.close()
 	a.side.after(a.side.c.Detach(a.exclusive))
+	a.side.settle()
+	// A thread that was inside remove_session_cb may still add one, which the
+	// earlier C callback was told of too.
+	a.side.muted.Store(true)
 	a.side.settle()
 	return nil
 }

@@ -156,8 +156,8 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 }
 
 // AddSession puts a duplicate of s into the internal cache
-// (SSL_CTX_add_session). It reports false if the session was not added: one of
-// that id is there.
+// (SSL_CTX_add_session). One of the same id is replaced, without a removal. It
+// reports false if the session was not added.
 func (c *Context) AddSession(s sessioncb.Session) (added bool, err error) {
 	return c.cacheOp("add session", s, (*cshim.Context).Add)
 }
@@ -263,7 +263,7 @@ func (c *Context) Stats() (s Stats) {
 // HandlerStats counts what the binding did about the handlers of a context.
 type HandlerStats struct {
 	Panics     uint64 // panics and Goexits contained
-	Errors     uint64 // errors of Get handlers
+	Errors     uint64 // errors of Get handlers, panics included
 	Late       uint64 // handlers that did not return in time
 	TurnedAway uint64 // calls over AttachOptions.MaxHandlers
 	// Answers of Get handlers that were not given to libssl, by cause; each

@@ -105,12 +105,12 @@ func TestNewHandlerLate(t *testing.T) {
 	eachTransport(t, func(t *testing.T, version uint16, wrap func(net.Conn) net.Conn) {
 		release := make(chan struct{})
 		var wg sync.WaitGroup
+		wg.Add(1) // one session is announced
 		cfg := serverConfig()
 		cfg.StoreTimeout = 50 * time.Millisecond
 		cfg.Tickets = TicketsStateful
 		cfg.NumTickets = 1
 		cfg.SessionCallbacks.New = sessioncb.NewHandlerFunc(func(ctx context.Context, _ sessioncb.Conn, v sessioncb.Session) bool {
-			wg.Add(1)
 			defer wg.Done()
 			<-release
 			if ctx.Err() == nil {

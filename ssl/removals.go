@@ -21,6 +21,7 @@ type side struct {
 	counts   handlerCounts
 	handlers atomic.Pointer[sessioncb.Callbacks]
 	foreign  *foreignCalls // of an attachment, else nil
+	muted    atomic.Bool   // of a closed attachment: no handler is called any more
 
 	// woken is not zero while one goroutine delivers; only that goroutine
 	// touches queue and takes from c.
@@ -120,7 +121,7 @@ func (s *side) remove(b cshim.Session) {
 		s.deliveries.Add(1)
 	}()
 	h := s.handlers.Load().Remove
-	if h == nil {
+	if h == nil || s.muted.Load() {
 		return
 	}
 	r := sessioncb.Removal{
