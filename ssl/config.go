@@ -92,10 +92,13 @@ type Config struct {
 
 	// The CA certificates that a peer's certificate is verified against, all
 	// that are given. A server names those of CAPEM and CAFile to its clients.
-	CAPEM     []byte
-	CAFile    string
-	CADir     string // hashed, see openssl-rehash(1)
-	SystemCAs bool   // SSL_CTX_set_default_verify_paths
+	CAPEM  []byte
+	CAFile string
+	// CADir is a hashed directory, see openssl-rehash(1). OpenSSL reads it when
+	// it verifies, but the derived session id context is of what NewContext
+	// found: make a new Context when a CA was removed.
+	CADir     string
+	SystemCAs bool // SSL_CTX_set_default_verify_paths
 	Verify    VerifyMode
 	// VerifyDepth bounds the chain (SSL_CTX_set_verify_depth); 0 leaves OpenSSL's 100.
 	VerifyDepth int
@@ -313,26 +316,47 @@ func (k *Certificate) apply(c *cshim.Context, kinds map[x509.PublicKeyAlgorithm]
 	if err != nil {
 		return &Error{Op: "new context: private key", Err: err}
 	}
-	defer clear(key)
+	defer func() { clear(key) }()
 	if len(key) == 0 {
 		key = slices.Clone(chain)
 	}
 	if q, ok := c.UseChain(chain); !ok {
 		return opError("new context: certificate", q)
 	}
-	if block, _ := pem.Decode(chain); block != nil {
-		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
-			if kinds[leaf.PublicKeyAlgorithm] {
-				return &Error{Op: "new context: certificate",
-					Err: fmt.Errorf("a second certificate with a key of type %v", leaf.PublicKeyAlgorithm)}
-			}
-			kinds[leaf.PublicKeyAlgorithm] = true
+	if kind := leafKind(chain); kind != x509.UnknownPublicKeyAlgorithm {
+		if kinds[kind] {
+			return &Error{Op: "new context: certificate", Err: fmt.Errorf("a second certificate with a key of type %v", kind)}
 		}
+		kinds[kind] = true
 	}
 	if q, ok := c.UseKey(key, k.Passphrase); !ok {
 		return opError("new context: private key", q)
 	}
 	return nil
+}
+
+// leafKind returns the type of the first certificate's key, unknown if Go
+// cannot read it.
+func leafKind(chain []byte) x509.PublicKeyAlgorithm {
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		if !isCertificate(block) {
+			continue
+		}
+		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return leaf.PublicKeyAlgorithm
+		}
+		break
+	}
+	return x509.UnknownPublicKeyAlgorithm
+}
+
+// isCertificate knows the names that OpenSSL takes for a certificate.
+func isCertificate(block *pem.Block) bool {
+	switch block.Type {
+	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
+		return true
+	}
+	return false
 }
 
 // pemOf returns a copy, which the caller may clear.
@@ -441,8 +465,7 @@ func writeInt(h hash.Hash, n uint64) {
 // order in a file do not count.
 func appendDigests(set [][32]byte, data []byte) [][32]byte {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
+		if isCertificate(block) {
 			set = append(set, sha256.Sum256(block.Bytes))
 		}
 	}

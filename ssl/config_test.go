@@ -505,3 +505,16 @@ func TestConnSettersRefuse(t *testing.T) {
 		}
 	})
 }
+
+// Files with the key first are looked through for the certificate.
+func TestTwoCombinedOfOneKind(t *testing.T) {
+	var c Config
+	for _, name := range []string{"server", "server2"} {
+		c.Certificates = append(c.Certificates, Certificate{ChainPEM: append(readCert(t, name+"-key.pem"), readCert(t, name+".pem")...)})
+	}
+	x, err := NewContext(c)
+	if x != nil {
+		x.Close()
+	}
+	saysWhy(t, err, "certificate", "second", "ECDSA")
+}
