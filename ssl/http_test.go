@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -309,7 +310,8 @@ func TestHTTPGoClient(t *testing.T) {
 		if r, err := stranger.Get("https://" + addr); err == nil {
 			r.Body.Close()
 			t.Errorf("a client without a certificate got %s", r.Status)
-		} else if !strings.Contains(err.Error(), "tls: ") {
+		} else if !strings.Contains(err.Error(), "tls: ") && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			// In TLS 1.3 its request may meet the closed socket before it reads the alert.
 			t.Errorf("a client without a certificate was refused by %v, want an alert", err)
 		}
 	})
