@@ -88,6 +88,12 @@ int sc_attach(SSL_CTX *ctx, int bits, int mode, sc_context **out, int *which)
         *which |= SC_GET;
     if (c->prior_remove != NULL && (bits & SC_REMOVE))
         *which |= SC_REMOVE;
+    /* Copied from an attached context: to chain to them would call ourselves. */
+    if (sc_is_trampoline((uintptr_t)c->prior_new) || sc_is_trampoline((uintptr_t)c->prior_get)
+        || sc_is_trampoline((uintptr_t)c->prior_remove)) {
+        OPENSSL_free(c);
+        return SC_ATTACH_COPIED;
+    }
     if (*which != 0 && mode == SC_REFUSE) {
         OPENSSL_free(c);
         return SC_ATTACH_TAKEN;

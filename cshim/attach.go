@@ -24,6 +24,7 @@ const (
 	AttachOurs   = C.SC_ATTACH_OURS
 	AttachFailed = C.SC_ATTACH_FAILED
 	AttachFull   = C.SC_ATTACH_FULL
+	AttachCopied = C.SC_ATTACH_COPIED
 
 	// MostAttached is how many contexts can be attached at once.
 	MostAttached = C.SC_SLOTS

@@ -86,6 +86,9 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
         SSL_SESSION *s = SSL_SESSION_dup(offer->session);
 
         ok = s != NULL && SSL_set_session(c->ssl, s) == 1;
+        /* Nobody is verified on a resumption: the verdict of the session counts. */
+        if (ok && verify && SSL_get_verify_result(c->ssl) != X509_V_OK)
+            ok = SSL_set_session(c->ssl, NULL) == 1;
         SSL_SESSION_free(s);
     }
     if (!ok)

@@ -172,6 +172,27 @@ int sc_context_trust_pem(sc_context *c, const unsigned char *pem, size_t len, in
     return 1;
 }
 
+/*
+ * The digest of each certificate in pem, for as many as most; what this reads is
+ * what libssl trusts, in any form of PEM that it takes. Returns how many.
+ */
+int sc_cert_digests(const unsigned char *pem, size_t len, unsigned char *out, int most)
+{
+    BIO *b;
+    X509 *x;
+    int count = 0;
+
+    ERR_set_mark();
+    b = BIO_new_mem_buf(pem, (int)len);
+    while (b != NULL && count < most && (x = PEM_read_bio_X509_AUX(b, NULL, NULL, NULL)) != NULL) {
+        count += X509_digest(x, EVP_sha256(), out + count * SC_DIGEST, NULL) == 1;
+        X509_free(x);
+    }
+    BIO_free(b);
+    ERR_pop_to_mark();
+    return count;
+}
+
 int sc_context_trust_dir(sc_context *c, const char *dir, sc_errors *e)
 {
     sc_errors_clear();

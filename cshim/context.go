@@ -6,6 +6,7 @@ package cshim
 import "C"
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"runtime/cgo"
@@ -128,6 +129,17 @@ func (c *Context) UseKey(pem, passphrase []byte) (Queue, bool) {
 func (c *Context) TrustPEM(pem []byte, name bool) (Queue, bool) {
 	var e C.sc_errors
 	return done(C.sc_context_trust_pem(c.p, bytesPtr(pem), C.size_t(len(pem)), cBool(name), &e), &e)
+}
+
+// CertDigests returns the SHA-256 digest of each certificate that libssl reads
+// in pem, which is more than encoding/pem accepts.
+func CertDigests(pem []byte) [][32]byte {
+	list := make([][C.SC_DIGEST]byte, bytes.Count(pem, []byte("-----BEGIN")))
+	if len(list) == 0 {
+		return nil
+	}
+	n := C.sc_cert_digests(bytesPtr(pem), C.size_t(len(pem)), (*C.uchar)(&list[0][0]), C.int(len(list)))
+	return list[:n]
 }
 
 // TrustDir is SSL_CTX_load_verify_dir.

@@ -114,7 +114,7 @@ enum {
 typedef struct sc_context {
     atomic_int refs;
     uintptr_t handle;
-    SSL_CTX *ctx;              /* owned until sc_context_close */
+    SSL_CTX *ctx;              /* owned until sc_context_close or sc_detach */
     _Atomic(sc_session *) removed;  /* newest first; Go takes the list whole */
     atomic_int dead;           /* the SSL_CTX is gone: no event will follow */
     atomic_int detached;       /* an attachment was closed: pass to the earlier callbacks */
@@ -149,6 +149,9 @@ int sc_context_chain(sc_context *c, const unsigned char *pem, size_t len, sc_err
 int sc_context_key(sc_context *c, const unsigned char *pem, size_t len,
                    const unsigned char *pass, size_t pass_len, sc_errors *e);
 int sc_context_trust_pem(sc_context *c, const unsigned char *pem, size_t len, int name_to_clients, sc_errors *e);
+enum { SC_DIGEST = 32 };
+/* Borrows pem; fills out with SHA-256 digests of its certificates. */
+int sc_cert_digests(const unsigned char *pem, size_t len, unsigned char *out, int most);
 int sc_context_trust_dir(sc_context *c, const char *dir, sc_errors *e);
 int sc_context_trust_system(sc_context *c, sc_errors *e);
 int sc_context_versions(sc_context *c, int min, int max, sc_errors *e);
@@ -182,7 +185,8 @@ enum { SC_SLOTS = 64 };        /* attached contexts alive at once */
 
 enum { SC_REFUSE, SC_CHAIN, SC_REPLACE };
 enum {
-    SC_ATTACH_TAKEN = -1, SC_ATTACH_OURS = -2, SC_ATTACH_FAILED = -3, SC_ATTACH_FULL = -4
+    SC_ATTACH_TAKEN = -1, SC_ATTACH_OURS = -2, SC_ATTACH_FAILED = -3, SC_ATTACH_FULL = -4,
+    SC_ATTACH_COPIED = -5
 };
 
 /*
@@ -285,7 +289,7 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
 /*
  * Steps: each is one crossing. fd is the descriptor, or -1 for memory: in is
  * borrowed for the call, as is out. eof says that no input will follow. The
- * outcome is in c->result.
+ * outcome is in c->result. answers are borrowed; a session in them is taken.
  */
 void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
                        unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len);
@@ -332,11 +336,13 @@ int sc_conn_export(sc_conn *c, unsigned char *out, size_t out_len, const char *l
 sc_session *sc_conn_session(sc_conn *c);
 
 /* bio.c */
+/* Borrows c for its life; returns new, or NULL. */
 BIO *sc_bio_new(sc_conn *c);
 void sc_bio_push(sc_conn *c);
 
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);
+/* Borrows answers, and takes the sessions in them. */
 void sc_hello_answer(sc_conn *c, const unsigned char *answers, size_t len);
 void sc_hello_free(sc_conn *c);
 /* Whether a ClientHello offered a session that was looked up under this id. */
@@ -345,6 +351,7 @@ int sc_hello_offered(const sc_conn *c, const sc_session *b);
 SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len);
 
 /* accept.c: what a get callback may return, whatever the store said. */
+/* Borrows der; returns new, or NULL. */
 SSL_SESSION *sc_decode(const unsigned char *der, size_t len);
 int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
               const unsigned char *sid_ctx, int sid_ctx_len);
@@ -387,8 +394,10 @@ typedef struct sc_answer {
 int sc_on_new(SSL *ssl, SSL_SESSION *s);
 SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy);
 int sc_foreign_new(sc_context *c, SSL *ssl, SSL_SESSION *s);
+/* By the rule of get_session_cb: with *copy 0 it returns new. */
 SSL_SESSION *sc_foreign_get(sc_context *c, SSL *ssl, const unsigned char *id, int len, int *copy);
 void sc_on_remove(SSL_CTX *ctx, SSL_SESSION *s);
+/* Returns what the SSL_CTX's ex_data borrows to it, or NULL. */
 sc_context *sc_context_of(const SSL_CTX *ctx);
 int sc_set_context_of(SSL_CTX *ctx, sc_context *c);
 

@@ -124,6 +124,8 @@ func Attach(sslCtx unsafe.Pointer, cb sessioncb.Callbacks, o *AttachOptions) (*A
 		return fail("the SSL_CTX has an attachment already")
 	case code == cshim.AttachTaken:
 		return fail("the SSL_CTX has C callbacks already: %s; say what to do about them with AttachOptions.Existing", bitNames(which))
+	case code == cshim.AttachCopied:
+		return fail("the C callbacks of the SSL_CTX are those of another attachment; they were copied, and cannot be called for this one")
 	case code == cshim.AttachFull:
 		return fail("%d SSL_CTXs are attached and alive, which is the most", cshim.MostAttached)
 	default:

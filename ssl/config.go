@@ -309,6 +309,7 @@ func (k *Certificate) apply(c *cshim.Context, kinds map[x509.PublicKeyAlgorithm]
 	if err != nil {
 		return &Error{Op: "new context: certificate", Err: err}
 	}
+	defer clear(chain) // the key may stand in it
 	if len(chain) == 0 {
 		return &Error{Op: "new context: certificate", Err: errors.New("no ChainPEM and no ChainFile")}
 	}
@@ -391,7 +392,7 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 		if q, ok := c.TrustPEM(ca, true); !ok {
 			return nil, opError("new context: CAPEM", q)
 		}
-		set = appendDigests(set, ca)
+		set = append(set, cshim.CertDigests(ca)...)
 	}
 	if cfg.CAFile != "" {
 		ca, err := pemOf(nil, cfg.CAFile)
@@ -401,7 +402,7 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 		if q, ok := c.TrustPEM(ca, true); !ok {
 			return nil, opError("new context: CAFile "+cfg.CAFile, q)
 		}
-		set = appendDigests(set, ca)
+		set = append(set, cshim.CertDigests(ca)...)
 	}
 	if cfg.CADir != "" {
 		var err error
@@ -418,7 +419,7 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 		}
 		file, dirs := cshim.DefaultCAPaths()
 		if ca, err := os.ReadFile(file); err == nil { // need not exist
-			set = appendDigests(set, ca)
+			set = append(set, cshim.CertDigests(ca)...)
 		}
 		for _, dir := range dirs {
 			set, _ = appendDirDigests(set, dir)
@@ -439,6 +440,8 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 
 	h := sha256.New()
 	h.Write([]byte("sessioncb trust 1\x00"))
+	// libssl's mode is none for VerifyDefault too, with which a client verifies.
+	writeInt(h, uint64(cfg.Verify))
 	writeInt(h, uint64(mode))
 	writeInt(h, uint64(cfg.VerifyDepth))
 	slices.SortFunc(set, func(a, b [32]byte) int { return slices.Compare(a[:], b[:]) })
@@ -461,17 +464,7 @@ func writeInt(h hash.Hash, n uint64) {
 	h.Write(b[:])
 }
 
-// appendDigests adds the digest of each certificate, so that comments and the
-// order in a file do not count.
-func appendDigests(set [][32]byte, data []byte) [][32]byte {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if isCertificate(block) {
-			set = append(set, sha256.Sum256(block.Bytes))
-		}
-	}
-	return set
-}
-
+// appendDirDigests adds the certificates of all files in dir.
 func appendDirDigests(set [][32]byte, dir string) ([][32]byte, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -480,7 +473,7 @@ func appendDirDigests(set [][32]byte, dir string) ([][32]byte, error) {
 	for _, f := range files {
 		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if err == nil { // a sub-directory or a dangling link is nothing to OpenSSL either
-			set = appendDigests(set, data)
+			set = append(set, cshim.CertDigests(data)...)
 		}
 	}
 	return set, nil

@@ -45,7 +45,7 @@ type Conn struct {
 	// Sessions that libssl announced and no handler was told of yet, and how
 	// many handlers have not returned. While there are any, the bytes that
 	// announce them to the peer are held; stored is closed when there are none.
-	announced  []cshim.Session
+	loose      *looseSessions
 	announcing int
 	stored     chan struct{}
 	moved      chan struct{} // closed by the next step that reads; nil: nobody waits
@@ -58,7 +58,6 @@ type Conn struct {
 	rd       readStep
 	wr       writeStep
 	flushing atomic.Bool // flushSoon is at work
-	pumping  atomic.Bool // pump is at work
 
 	readDeadline, writeDeadline deadline
 	closing                     atomic.Bool
@@ -69,6 +68,19 @@ type Conn struct {
 	report  []error // of handlers
 }
 
+// looseSessions are those that a Conn owns outside its SSL.
+type looseSessions struct {
+	announced []cshim.Session // until a handler is told
+	lives     []cshim.Session // in the answers to lookups, until a step takes them
+}
+
+// take returns all of them.
+func (l *looseSessions) take() []cshim.Session {
+	list := append(l.announced, l.lives...)
+	l.announced, l.lives = nil, nil
+	return list
+}
+
 // The state of a running operation. Its steps are made once for the Conn: a
 // closure a call would be an allocation.
 type (
@@ -77,8 +89,7 @@ type (
 		result   cshim.Result
 		failure  error
 		answers  []byte
-		lives    []cshim.Session // in answers, until a step takes them
-		slot     bool            // has a slot of the gate
+		slot     bool // has a slot of the gate
 		needSlot bool
 	}
 	readStep struct {
@@ -158,7 +169,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(err)
 	}
 	c := &Conn{
-		ctx: ctx, nc: nc, tr: tr, server: server,
+		ctx: ctx, nc: nc, tr: tr, server: server, loose: new(looseSessions),
 		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	c.hs.run = c.stepHandshake
@@ -181,10 +192,15 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	if !ok {
 		return nil, opError(op, q)
 	}
-	c.cleanup = runtime.AddCleanup(c, func(s *cshim.Conn) {
+	type leftovers struct {
+		ssl   *cshim.Conn
+		loose *looseSessions
+	}
+	c.cleanup = runtime.AddCleanup(c, func(l leftovers) {
 		forgotten.Add(1)
-		ctx.side.after(s.Free(true))
-	}, c.ssl)
+		cshim.FreeSessions(l.loose.take())
+		ctx.side.after(l.ssl.Free(true))
+	}, leftovers{c.ssl, c.loose})
 	if !server {
 		if err := c.setClient(o); err != nil {
 			c.free(true)
@@ -289,6 +305,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 		if r.Status != cshim.WantRead {
 			break
 		}
+		if r.Pending > 0 {
+			c.flushSoon()
+		}
 		err = c.tr.input(c.rd.run)
 	}
 	if r.Pending > 0 {
@@ -336,8 +355,10 @@ func (c *Conn) Write(b []byte) (int, error) {
 			err = c.flush()
 		case r.Status == cshim.WantRead:
 			err = c.awaitInput()
-		case r.Status != cshim.Done:
+		case r.Status == cshim.Failed:
 			err = c.wr.failure
+		case r.Status == cshim.Truncated || r.Status == cshim.Closed: // in the middle of a message
+			err = &Error{Op: "write", Err: io.ErrUnexpectedEOF}
 		}
 		if err != nil {
 			err = transportError("write", err)
@@ -381,11 +402,18 @@ func (c *Conn) await(done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-c.writeDeadline.wait():
-		return &net.OpError{Op: "write", Net: c.nc.RemoteAddr().Network(), Source: c.nc.LocalAddr(),
-			Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+		return c.writeTimeout()
 	case <-c.closed:
 		return net.ErrClosed
 	}
+}
+
+func (c *Conn) writeTimeout() error {
+	e := &net.OpError{Op: "write", Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+	if e.Addr != nil {
+		e.Net = e.Addr.Network()
+	}
+	return e
 }
 
 // flushSoon sends what a Read left to be sent: answers of OpenSSL itself, or a
@@ -409,22 +437,43 @@ func (c *Conn) flushSoon() {
 
 // awaitInput waits until a step of the reading side moved on: libssl cannot
 // write in the middle of a message that it has begun to read. A Read that runs
-// does it; else a goroutine reads what is not application data.
+// does it; else a goroutine reads what is not application data, which a read
+// deadline that is past forbids.
 func (c *Conn) awaitInput() error {
-	if c.pumping.CompareAndSwap(false, true) {
-		go func() {
-			c.rd.mu.Lock()
-			defer c.rd.mu.Unlock()
-			defer c.pumping.Store(false)
-			c.mu.Lock()
-			wanted := c.moved != nil
-			c.mu.Unlock()
-			if wanted {
-				c.tr.input(c.rd.peek) // what it fails of, Read and Write find out
-			}
-		}()
+	moved := c.wr.moved
+	pumped := make(chan error, 1)
+	go func() { pumped <- c.pump(moved) }()
+	select {
+	case <-moved:
+		return nil
+	case err := <-pumped:
+		return err
+	case <-c.writeDeadline.wait():
+		return c.writeTimeout()
+	case <-c.closed:
+		return net.ErrClosed
 	}
-	return c.await(c.wr.moved)
+}
+
+// pump reads until something moved.
+func (c *Conn) pump(moved <-chan struct{}) error {
+	c.rd.mu.Lock()
+	defer c.rd.mu.Unlock()
+	select {
+	case <-moved:
+		return nil
+	default:
+	}
+	if c.rd.err != nil {
+		return c.rd.err
+	}
+	err := c.tr.input(c.rd.peek)
+	c.announce(context.Background(), limits{&c.readDeadline, c.closed})
+	if err == nil && c.rd.result.Status == cshim.Failed {
+		c.rd.err = c.rd.failure
+		err = c.rd.err
+	}
+	return err
 }
 
 func isTimeout(err error) bool {
@@ -457,10 +506,15 @@ func (c *Conn) sendClose() error {
 	if c.wr.result.Sessions {
 		c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
 	}
-	if err == nil && c.wr.result.Held {
-		err = c.flush()
+	switch {
+	case err != nil:
+		return err
+	case c.wr.result.Held:
+		return c.flush()
+	case c.wr.result.Status == cshim.Failed:
+		return c.wr.failure
 	}
-	return err
+	return nil
 }
 
 // Close sends close_notify if no Write is under way, waiting 5 s at the most,
@@ -502,8 +556,7 @@ func (c *Conn) free(mark bool) {
 	c.mu.Lock()
 	s := c.ssl
 	c.ssl = nil
-	waiting := append(c.announced, c.hs.lives...)
-	c.announced, c.hs.lives = nil, nil
+	waiting := c.loose.take()
 	var events cshim.Events
 	if s != nil {
 		c.cleanup.Stop()

@@ -67,6 +67,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 	for {
 		h.needSlot = false
 		if err := c.tr.input(h.run); err != nil {
+			c.announce(ctx, limits{&c.readDeadline, c.closed}) // of a step whose bytes could not leave
 			return c.cut(err)
 		}
 		if h.needSlot {
@@ -122,11 +123,18 @@ func (c *Conn) lookUp(ctx context.Context) {
 		ids = c.ssl.Lookups()
 	}
 	c.mu.Unlock()
-	var answers []byte
-	var lives []cshim.Session
-	for _, id := range ids {
-		a, err := c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
+	found := make([]sessioncb.Answer, len(ids))
+	size := 0
+	for i, id := range ids {
+		var err error
+		found[i], err = c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
 		c.note(err)
+		size += len(found[i].Encoded()) + 16
+	}
+	// Of the size that it needs: a slice that grows leaves copies of secrets.
+	answers := make([]byte, 0, size)
+	var lives []cshim.Session
+	for _, a := range found {
 		if live := privateCopy(a.Session()); !live.IsZero() {
 			lives = append(lives, live)
 			answers = cshim.AppendLive(answers, live)
@@ -142,7 +150,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 		cshim.FreeSessions(lives)
 		return
 	}
-	c.hs.answers, c.hs.lives = answers, lives
+	c.hs.answers, c.loose.lives = answers, lives
 }
 
 // privateCopy returns a new object: none of a handler's enters an SSL.

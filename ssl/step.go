@@ -21,7 +21,7 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	c.ctx.side.after(r.Events)
 	if r.Sessions {
 		list := c.ssl.TakeAnnounced()
-		c.announced = append(c.announced, list...)
+		c.loose.announced = append(c.loose.announced, list...)
 		if c.announcing == 0 {
 			c.stored = make(chan struct{})
 		}
@@ -47,7 +47,8 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Lock()
 	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
 		r := c.ssl.Handshake(tr, h.answers)
-		h.answers, h.lives = nil, nil
+		clear(h.answers)
+		h.answers, c.loose.lives = nil, nil
 		return r
 	})
 	c.mu.Unlock()
@@ -123,8 +124,8 @@ func (c *Conn) stepShutdown(tr cshim.IO) (wait bool, in, out int) {
 // announced, one after the other, and waits for it within the limits.
 func (c *Conn) announce(ctx context.Context, l limits) {
 	c.mu.Lock()
-	list := c.announced
-	c.announced = nil
+	list := c.loose.announced
+	c.loose.announced = nil
 	c.mu.Unlock()
 	for _, b := range list {
 		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))

@@ -85,6 +85,7 @@ type memory struct {
 	buf       []byte // input not consumed yet: buf[r:w]
 	r, w      int
 	eof       bool
+	broken    error   // of a write that may have lost bytes: every later one's
 	handshake *[]byte // output of input, until the handshake is done
 }
 
@@ -105,6 +106,9 @@ func (m *memory) established() {
 }
 
 func (m *memory) input(s step) error {
+	if m.handshake != nil && m.broken != nil {
+		return m.broken // the peer waits for what was lost
+	}
 	for {
 		tr := cshim.IO{FD: -1, In: m.buf[m.r:m.w], EOF: m.eof}
 		if m.handshake != nil {
@@ -112,10 +116,8 @@ func (m *memory) input(s step) error {
 		}
 		wait, in, out := s(tr)
 		m.r += in
-		if out > 0 {
-			if _, err := m.conn.Write(tr.Out[:out]); err != nil {
-				return err
-			}
+		if err := m.send(tr.Out[:out]); err != nil {
+			return err
 		}
 		if !wait {
 			return nil
@@ -124,6 +126,18 @@ func (m *memory) input(s step) error {
 			return err
 		}
 	}
+}
+
+// send writes what a step produced. What a failed Write did not take is lost,
+// so nothing can follow it.
+func (m *memory) send(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if m.broken == nil {
+		_, m.broken = m.conn.Write(b)
+	}
+	return m.broken
 }
 
 // fill reads what comes; the end of input is for OpenSSL to judge.
@@ -156,10 +170,8 @@ func (m *memory) output(s step) error {
 	defer outputs.Put(buf)
 	for {
 		wait, _, out := s(cshim.IO{FD: -1, Out: *buf})
-		if out > 0 {
-			if _, err := m.conn.Write((*buf)[:out]); err != nil {
-				return err
-			}
+		if err := m.send((*buf)[:out]); err != nil {
+			return err
 		}
 		if !wait {
 			return nil
