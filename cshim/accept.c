@@ -31,7 +31,6 @@ SSL_SESSION *sc_decode(const unsigned char *der, size_t len)
     return s;
 }
 
-
 static int expired(const SSL_SESSION *s)
 {
     int64_t now = (int64_t)time(NULL);

@@ -41,7 +41,7 @@ static sc_lookup *find(const sc_conn *c, const unsigned char *id, size_t len)
     int i;
 
     for (i = 0; c->hello != NULL && i < c->hello->count; i++) {
-        sc_lookup *l = (sc_lookup *)&c->hello->lookup[i];
+        sc_lookup *l = &c->hello->lookup[i];
 
         if (l->id_len == len && memcmp(l->id, id, len) == 0)
             return l;
