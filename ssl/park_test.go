@@ -103,6 +103,11 @@ func countThreads() int {
 // 500 lookups wait at once in a server process, and hold no thread: the
 // handshakes are parked, and all of them resume.
 func TestParkedLookups(t *testing.T) {
+	// A server process for each: threads, once made, stay.
+	eachVersion(t, parkedLookups)
+}
+
+func parkedLookups(t *testing.T, version uint16) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=park")
 	cmd.Stderr = os.Stderr
@@ -135,48 +140,46 @@ func TestParkedLookups(t *testing.T) {
 		return
 	}
 
-	eachVersion(t, func(t *testing.T, version uint16) {
-		client, got := newClient(t, version)
-		c, err := Dial("tcp", addr, client, &ClientOptions{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
-		offer := got.last(t)
-		ask()
+	client, got := newClient(t, version)
+	c, err := Dial("tcp", addr, client, &ClientOptions{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	offer := got.last(t)
+	ask()
 
-		var wg sync.WaitGroup
-		var resumed atomic.Int64
-		for range parkedClients {
-			wg.Go(func() {
-				c, err := Dial("tcp", addr, client, &ClientOptions{ServerName: "localhost", Session: offer})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer c.Close()
-				if c.ConnectionState().DidResume {
-					resumed.Add(1)
-				}
-				io.ReadFull(c, make([]byte, 1))
-			})
-		}
-		wg.Wait()
-		most, served, threads, procs := ask()
-		t.Logf("%d lookups waited at once, %d resumed, %d threads with GOMAXPROCS %d", most, served, threads, procs)
-		if most != parkedClients {
-			t.Errorf("%d lookups waited at once, want %d", most, parkedClients)
-		}
-		if resumed.Load() != parkedClients || served != parkedClients {
-			t.Errorf("%d clients and %d server connections resumed, want %d", resumed.Load(), served, parkedClients)
-		}
-		if threads == 0 || threads >= procs+16 {
-			t.Errorf("%d threads with GOMAXPROCS %d, want fewer than 16 more", threads, procs)
-		}
-	})
+	var wg sync.WaitGroup
+	var resumed atomic.Int64
+	for range parkedClients {
+		wg.Go(func() {
+			c, err := Dial("tcp", addr, client, &ClientOptions{ServerName: "localhost", Session: offer})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			if c.ConnectionState().DidResume {
+				resumed.Add(1)
+			}
+			io.ReadFull(c, make([]byte, 1))
+		})
+	}
+	wg.Wait()
+	most, served, threads, procs := ask()
+	t.Logf("%d lookups waited at once, %d resumed, %d threads with GOMAXPROCS %d", most, served, threads, procs)
+	if most != parkedClients {
+		t.Errorf("%d lookups waited at once, want %d", most, parkedClients)
+	}
+	if resumed.Load() != parkedClients || served != parkedClients {
+		t.Errorf("%d clients and %d server connections resumed, want %d", resumed.Load(), served, parkedClients)
+	}
+	if threads == 0 || threads >= procs+16 {
+		t.Errorf("%d threads with GOMAXPROCS %d, want fewer than 16 more", threads, procs)
+	}
 }
 
 // A connection that dies while its lookup waits frees all of it.
