@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sessioncb/openssl/cshim"
 )
 
 // A halfTicket is a TLS 1.3 client of the openssl command, whose server sends a
@@ -40,6 +42,9 @@ func newHalfTicket(t *testing.T, tickets string, wrap func(net.Conn) net.Conn) *
 		"-Verify", "1", "-CAfile", cert("ca.pem"), "-cert", cert("server.pem"), "-key", cert("server-key.pem")))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if wrap == nil {
+		wrap = func(c net.Conn) net.Conn { return c }
 	}
 	a, b := sockets(t)
 	h := &halfTicket{t: t, credit: make(chan struct{})}
@@ -196,6 +201,7 @@ func (h *halfTicket) answer() {
 		h.t.Errorf("Read afterwards: %q, %v", b, err)
 	}
 	eventually(h.t, "records of a ticket, and of the answer", func() bool { return h.passed.Load() >= 3 })
+	h.got.last(h.t) // the ticket was announced, whoever read it
 }
 
 func eachHalfTicket(t *testing.T, f func(t *testing.T, h *halfTicket)) {
@@ -237,7 +243,6 @@ func TestWriteInMessageBesideRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-read
-		h.got.last(t) // the ticket was announced
 	})
 }
 
@@ -261,6 +266,61 @@ func TestWriteInMessageDeadline(t *testing.T) {
 		}
 		h.answer()
 	})
+}
+
+// Where the read deadline is past nobody may read for the Write: it ends as if
+// the deadline were its own, and a later one writes.
+func TestWriteInMessageReadDeadline(t *testing.T) {
+	eachHalfTicket(t, func(t *testing.T, h *halfTicket) {
+		h.c.SetReadDeadline(time.Now().Add(-time.Second))
+		if n, err := h.c.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Write, with a read deadline that is past: %d, %v", n, err)
+		}
+		h.c.SetReadDeadline(time.Now().Add(patience))
+		done := h.write()
+		h.release()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		h.answer()
+	})
+}
+
+// The rest of one message and the beginning of the next come together, and who
+// read for the Write is slow to leave: the Write gets another reader.
+func TestWriteInMessageAfterMessage(t *testing.T) {
+	balanced(t)
+	h := newHalfTicket(t, "2", nil)
+	peek := h.c.rd.peek
+	h.c.rd.peek = func(tr cshim.IO) (bool, int, int) {
+		wait, in, out := peek(tr)
+		if !wait {
+			time.Sleep(50 * time.Millisecond) // as if preempted
+		}
+		return wait, in, out
+	}
+	done := h.write()
+	h.c.mu.Lock() // no step runs until both records are there
+	first := h.c.moved
+	h.credit <- struct{}{}
+	h.credit <- struct{}{}
+	eventually(t, "three records passed", func() bool { return h.passed.Load() == 3 })
+	h.c.mu.Unlock()
+	eventually(t, "Write waits again", func() bool {
+		h.c.mu.Lock()
+		defer h.c.mu.Unlock()
+		return h.c.moved != nil && h.c.moved != first
+	})
+	h.release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	h.answer()
+	h.got.mu.Lock()
+	defer h.got.mu.Unlock()
+	if n := len(h.got.list); n != 2 {
+		t.Errorf("%d tickets were announced, want 2", n)
+	}
 }
 
 // Close ends the wait.
