@@ -55,9 +55,10 @@ type Conn struct {
 	result      error // of the handshake, once established
 	hs          handshakeStep
 
-	rd       readStep
-	wr       writeStep
-	flushing atomic.Bool // flushSoon is at work
+	rd        readStep
+	wr        writeStep
+	flushing  atomic.Bool // flushSoon waits for its turn
+	answering atomic.Bool // flushSoon has wr.mu
 
 	readDeadline, writeDeadline deadline
 	closing                     atomic.Bool
@@ -427,6 +428,8 @@ func (c *Conn) flushSoon() {
 		c.wr.mu.Lock()
 		defer c.wr.mu.Unlock()
 		c.flushing.Store(false)
+		c.answering.Store(true)
+		defer c.answering.Store(false)
 		if c.wr.err == nil {
 			if err := c.flush(); err != nil && !isTimeout(err) {
 				c.wr.err = transportError("write", err)
@@ -532,7 +535,7 @@ func (c *Conn) end(clean bool) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
-	if clean && c.established.Load() && c.result == nil && c.wr.mu.TryLock() {
+	if clean && c.established.Load() && c.result == nil && c.lockForClose() {
 		c.mu.Lock()
 		held := c.stored != nil // by a handler that runs, and may be who calls
 		c.mu.Unlock()
@@ -549,6 +552,22 @@ func (c *Conn) end(clean bool) error {
 	err := c.nc.Close()
 	c.free(clean)
 	return err
+}
+
+// lockForClose takes wr.mu, unless a Write has it. What OpenSSL itself has to
+// send does not cost the peer its close_notify: it is waited for as long.
+func (c *Conn) lockForClose() bool {
+	if c.wr.mu.TryLock() {
+		return true
+	}
+	if !c.answering.Load() {
+		return false
+	}
+	limit := time.Now().Add(closeNotifyTimeout)
+	c.writeDeadline.set(limit)
+	c.nc.SetWriteDeadline(limit)
+	c.wr.mu.Lock()
+	return true
 }
 
 // free frees the SSL. No operation is inside it: each holds mu for its call.

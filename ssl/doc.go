@@ -72,8 +72,9 @@
 //
 // Whoever gets a Context, a Conn, an Attachment or a Session from a function
 // of this package closes it. An SSL_CTX lives on in C until its last
-// connection is gone; Context.Wait waits for that. What was forgotten is
-// freed when the garbage collector finds it, which can be late.
+// connection is gone; Context.Wait waits for that. A forgotten Conn or Session
+// is freed when the garbage collector finds it, which can be late; a forgotten
+// Context or Attachment is not.
 //
 // A Session that a handler is called with is borrowed for the call. A
 // NewHandler that returns true owns it from then on; one that returns false,

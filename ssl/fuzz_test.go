@@ -105,7 +105,9 @@ func newRecordedEnds(f *testing.F, version uint16) *recordedEnds {
 		}
 		f.Cleanup(func() { s.Close() })
 		s.use(func(b cshim.Session) {
-			b.SSL_SESSION_set_time(time.Now().Unix())
+			// C's clock is coarser, and may still be in the second before: a session
+			// of the future is not offered.
+			b.SSL_SESSION_set_time(time.Now().Unix() - 1)
 			b.SSL_SESSION_set_timeout(3600)
 			b.SSL_SESSION_set1_id_context([]byte("recorded"))
 		})
@@ -137,7 +139,7 @@ func (e *recordedEnds) adapt(t *testing.T, s *Session) *Session {
 	v.use(func(b cshim.Session) {
 		b.SSL_SESSION_set1_id(e.id)
 		b.SSL_SESSION_set1_id_context([]byte("recorded"))
-		b.SSL_SESSION_set_time(time.Now().Unix())
+		b.SSL_SESSION_set_time(time.Now().Unix() - 1)
 		b.SSL_SESSION_set_timeout(3600)
 	})
 	return v
