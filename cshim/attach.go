@@ -61,6 +61,9 @@ type Foreign struct{ p *C.SSL }
 // IsServer is SSL_is_server.
 func (f Foreign) IsServer() bool { return C.SSL_is_server(f.p) == 1 }
 
+// Version is SSL_version.
+func (f Foreign) Version() uint16 { return uint16(C.SSL_version(f.p)) }
+
 // ServerName is SSL_get_servername, or the ClientHello's name before that is known.
 func (f Foreign) ServerName() string {
 	var b [256]C.char

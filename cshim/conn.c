@@ -203,6 +203,7 @@ void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_le
     classify(c, ret);
     if (c->result.status == SC_DONE) {
         c->done = 1;
+        c->version = SSL_version(c->ssl);
         sc_hello_free(c);
     }
     push(c);

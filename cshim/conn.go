@@ -132,6 +132,10 @@ func (c *Conn) Fatal() bool { return c.p.fatal != 0 }
 // ServerName returns the SNI name of the ClientHello, or "". It does not cross.
 func (c *Conn) ServerName() string { return C.GoString(c.p.server_name) }
 
+// Version returns the protocol version, or 0 while it is not decided. It does
+// not cross.
+func (c *Conn) Version() uint16 { return uint16(c.p.version) }
+
 // Lookups returns copies of the ids that wait for an answer.
 func (c *Conn) Lookups() [][]byte {
 	h := c.p.hello

@@ -149,9 +149,10 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
     c = r->conn;
     if (c->server_name == NULL && hello_server_name(ssl, name, sizeof(name)) > 0)
         c->server_name = OPENSSL_strdup(name);
+    c->version = reads_tls13(ssl) && offers_tls13(ssl) ? TLS1_3_VERSION : TLS1_2_VERSION;
     if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) == 0)
         return SSL_CLIENT_HELLO_SUCCESS;
-    if (reads_tls13(ssl) && offers_tls13(ssl)) {
+    if (c->version == TLS1_3_VERSION) {
         if (stateful_tickets(ssl))
             record_identities(c);
     } else {

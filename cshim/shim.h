@@ -267,6 +267,7 @@ typedef struct sc_conn {
     int hold;                  /* a session was announced: keep all until released */
     int gather;                /* inside a handshake: a flight is one write */
     int done;                  /* the handshake finished */
+    int version;               /* of the protocol, once decided, or 0 */
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_hello *hello;           /* owned; until the handshake ends */

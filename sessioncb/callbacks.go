@@ -54,6 +54,25 @@ type RemoveHandler interface {
 	RemoveSession(ctx context.Context, s Session, r Removal)
 }
 
+// A SingleUser is a GetHandler that says whether it takes a TLS 1.3 session out
+// of the store as it answers with it (Claimer), so that no session is used
+// twice in the whole fleet. Early data needs that: package ssl refuses
+// ssl.Config.MaxEarlyData with any other GetHandler.
+type SingleUser interface {
+	GetHandler
+	SingleUse() bool
+}
+
+// An IDMaker is a GetHandler that chooses the ids of new sessions, so that it
+// can tell ids that it may find from ids that a stranger made up
+// (SSL_CTX_set_generate_session_id). It is asked for one id before each
+// handshake of a server and each ticket, and never inside OpenSSL; ok false,
+// and a panic, leave the choice to OpenSSL. An id must be unpredictable.
+type IDMaker interface {
+	GetHandler
+	NewSessionID() (id [32]byte, ok bool)
+}
+
 // NewHandlerFunc makes a function a NewHandler.
 type NewHandlerFunc func(ctx context.Context, c Conn, s Session) (keep bool)
 
@@ -138,6 +157,10 @@ type Conn interface {
 	IsServer() bool
 	// ServerName returns the SNI name, as soon as a ClientHello was seen, or "".
 	ServerName() string
+	// Version returns the protocol version, tls.VersionTLS12 or
+	// tls.VersionTLS13, or 0 while it is not known (SSL_version). During a
+	// lookup it is known: ids of TLS 1.3 are tickets, those of TLS 1.2 session ids.
+	Version() uint16
 	// SessionIDContext returns the session id context that a session must
 	// have to be resumed here, or nil where only OpenSSL knows it (a view).
 	SessionIDContext() []byte

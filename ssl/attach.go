@@ -353,6 +353,15 @@ func (c *foreignConn) ServerName() string {
 	return c.ssl.ServerName()
 }
 
+func (c *foreignConn) Version() uint16 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.alive {
+		return 0
+	}
+	return c.ssl.Version()
+}
+
 func (c *foreignConn) die() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -65,6 +65,18 @@ func chains(list [][]byte) [][]*x509.Certificate {
 	return nil
 }
 
+// Version returns tls.VersionTLS12 or tls.VersionTLS13: on a server as soon as
+// the ClientHello was read, on a client after the handshake; 0 before, and
+// after Close (SSL_version).
+func (c *Conn) Version() uint16 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ssl == nil {
+		return 0
+	}
+	return c.ssl.Version()
+}
+
 // ServerName returns the SNI name: on a server as soon as the ClientHello was
 // read, "" before (SSL_get_servername).
 func (c *Conn) ServerName() (name string) {
