@@ -45,7 +45,7 @@ type fakeConn struct {
 	version   uint16 // 0 is TLS 1.3
 }
 
-func (c *fakeConn) Version() uint16         { return or(c.version, tls.VersionTLS13) }
+func (c *fakeConn) Version() uint16          { return or(c.version, tls.VersionTLS13) }
 func (c *fakeConn) Context() Context         { return nil }
 func (c *fakeConn) IsServer() bool           { return !c.client }
 func (c *fakeConn) ServerName() string       { return "" }
