@@ -130,7 +130,7 @@ typedef struct sc_context {
     unsigned int sid_ctx_len;
     unsigned char *alpn;       /* owned; wire format, in order of preference */
     unsigned int alpn_len;
-    char *cipher_list, *cipher_suites, *groups;  /* owned; NULL: the default */
+    char *groups;              /* owned; NULL: the default */
     int64_t max_age;           /* seconds from a full handshake to the end of all its resumptions; 0: no bound */
     int asks_host;             /* Go chooses the context for each ClientHello */
     _Atomic uint64_t refused[SC_VERDICTS];
