@@ -140,7 +140,9 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
 {
     sc_record *r = sc_record_current();
     char name[TLSEXT_MAXLEN_host_name + 1];
+    const unsigned char *p;
     sc_conn *c;
+    size_t n;
     int i;
 
     (void)alert; (void)arg;
@@ -149,6 +151,7 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
     c = r->conn;
     if (c->server_name == NULL && hello_server_name(ssl, name, sizeof(name)) > 0)
         c->server_name = OPENSSL_strdup(name);
+    c->early.offered = SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_early_data, &p, &n);
     c->version = reads_tls13(ssl) && offers_tls13(ssl) ? TLS1_3_VERSION : TLS1_2_VERSION;
     if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) == 0)
         return SSL_CLIENT_HELLO_SUCCESS;
