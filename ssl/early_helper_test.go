@@ -28,6 +28,7 @@ type claims struct {
 	store       claimingStore
 	shared      bool                // they do not: what SingleUse says
 	alter       func(cshim.Session) // what the store's copy has become
+	alterDER    func([]byte) []byte
 	gets, found atomic.Int64
 }
 
@@ -58,6 +59,9 @@ func (h *claims) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (s
 	}
 	if err == nil && h.alter != nil {
 		der, err = altered(der, h.alter)
+	}
+	if err == nil && h.alterDER != nil {
+		der = h.alterDER(der)
 	}
 	if err == nil {
 		h.found.Add(1)

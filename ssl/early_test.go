@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -107,9 +108,10 @@ func TestEarlyDataRefused(t *testing.T) {
 	for _, x := range []struct {
 		name    string
 		server  func(*Config)
+		second  func(*Config) // the server of the second connection
 		client  func(*Config) // of the second connection
 		store   func(*claims)
-		options func(*ClientOptions)
+		most    int // MaxEarlyData, 0: 1000
 		resumed bool
 	}{
 		{name: "by the hook", server: func(c *Config) {
@@ -136,6 +138,18 @@ func TestEarlyDataRefused(t *testing.T) {
 		{name: "the store has another session", store: func(h *claims) {
 			h.alter = func(b cshim.Session) { b.SSL_SESSION_set1_id_context([]byte("another")) }
 		}, resumed: false},
+		{name: "the protocol is another", server: func(c *Config) { c.NextProtos = []string{"a", "b"} },
+			second: func(c *Config) { c.NextProtos = []string{"b"} },
+			client: func(c *Config) { c.NextProtos = []string{"a", "b"} }, resumed: true},
+		{name: "the server keeps less than the session promises",
+			second: func(c *Config) { c.MaxEarlyData = 999 }, resumed: true},
+		{name: "the server takes none any more",
+			second: func(c *Config) { c.MaxEarlyData = 0; c.Tickets = TicketsStateful; c.AllowEarlyData = nil }, resumed: true},
+		{name: "the store's session promises none", most: 100, store: func(h *claims) {
+			h.alterDER = func(der []byte) []byte {
+				return bytes.Replace(der, []byte{0xaf, 3, 2, 1, 100}, []byte{0xaf, 3, 2, 1, 0}, 1)
+			}
+		}, resumed: true},
 		{name: "another cipher suite", client: func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256" },
 			server: func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256" }, resumed: true},
 	} {
@@ -144,6 +158,10 @@ func TestEarlyDataRefused(t *testing.T) {
 				for _, asked := range []bool{false, true} {
 					p := newEarlyPair(t, wrap, func(server, client *Config) {
 						server.OnHandlerPanic = func(*HandlerPanicError) {}
+						if x.most > 0 {
+							server.MaxEarlyData = uint32(x.most)
+						}
+						client.NextProtos = []string{"a", "b"}
 						if x.server != nil {
 							x.server(server)
 						}
@@ -152,15 +170,20 @@ func TestEarlyDataRefused(t *testing.T) {
 					if x.store != nil {
 						x.store(p.handlers)
 					}
-					client := p.client
+					server, client := p.server, p.client
+					if x.second != nil {
+						cfg := earlyConfig(p.handlers)
+						x.second(&cfg)
+						server = newContext(t, cfg)
+					}
 					if x.client != nil {
 						cfg := clientConfig()
 						x.client(&cfg)
 						client = newContext(t, cfg)
 					}
-					s, c := pair(t, p.server, client, &ClientOptions{Session: session}, wrap)
+					s, c := pair(t, server, client, &ClientOptions{Session: session}, wrap)
 					gets := p.handlers.gets.Load()
-					early(t, c, strings.Repeat("x", 1000))
+					early(t, c, strings.Repeat("x", int(session.MaxEarlyData())))
 					if asked {
 						done := make(chan error, 1)
 						go func() { done <- c.Handshake() }()
