@@ -156,6 +156,7 @@ func TestEachOutcome(t *testing.T) {
 			s.store.hook(hangs)
 			s.get()
 			s.put()
+			synctest.Wait() // the put has left the store
 			s.remove(sessioncb.Explicit)
 			synctest.Wait()
 		}, samples{
