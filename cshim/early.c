@@ -47,7 +47,7 @@ int sc_early_allow(SSL *ssl, void *arg)
     if (c == NULL || !c->early.allowed || s == NULL || chosen == NULL)
         return 0;
     max = SSL_SESSION_get_max_early_data(s);
-    return max > 0 && max <= c->birth->early_max
+    return max > 0 && max <= c->host->early_max
         && SSL_CIPHER_get_id(chosen) == SSL_CIPHER_get_id(SSL_SESSION_get0_cipher(s));
 }
 
@@ -192,7 +192,7 @@ static int obstacle(sc_conn *c, SSL_SESSION *s)
     if (made_for != NULL && (name == NULL || strcmp(made_for, name) != 0))
         return SC_EARLY_OTHER_NAME;
     SSL_SESSION_get0_alpn_selected(s, &alpn, &len);
-    if (len > 0 && !offers_alpn(c->birth, alpn, len))
+    if (len > 0 && !offers_alpn(c->host, alpn, len))
         return SC_EARLY_OTHER_ALPN;
     return 0;
 }

@@ -232,7 +232,8 @@ func (c *Conn) sendBeside(alert bool) {
 // allowEarlyData asks Config.AllowEarlyData, if a session was found and comes
 // with early data.
 func (c *Conn) allowEarlyData(ctx context.Context, found []sessioncb.Answer) bool {
-	if c.ctx.maxEarlyData == 0 {
+	host := c.host.Load()
+	if host.maxEarlyData == 0 {
 		return false
 	}
 	c.mu.Lock()
@@ -245,7 +246,7 @@ func (c *Conn) allowEarlyData(ctx context.Context, found []sessioncb.Answer) boo
 	if !offered || !hit {
 		return false
 	}
-	ask := c.ctx.allowEarlyData
+	ask := host.allowEarlyData
 	if ask == nil {
 		return true
 	}
@@ -309,7 +310,7 @@ func (c *Conn) WriteEarlyData(b []byte) (int, error) {
 	if !c.early.begun {
 		var err error
 		var why cshim.Obstacle
-		steps.through(c.ctx.gated, func() { n, why, err = c.startEarlyData(b) })
+		steps.through(c.host.Load().gated, func() { n, why, err = c.startEarlyData(b) })
 		if why != 0 {
 			return fail("%s", obstacles[why])
 		}
