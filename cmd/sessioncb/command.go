@@ -66,11 +66,11 @@ every server of a fleet.
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("a command is missing: serve, probe, inspect or store")
+			return errors.New("a command is missing: serve, probe, inspect, store or fleet")
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newProbe(), newInspect(), newStore())
+	root.AddCommand(newServe(), newProbe(), newInspect(), newStore(), newFleet())
 	return root
 }
 
