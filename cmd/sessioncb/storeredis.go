@@ -51,19 +51,13 @@ func (s storeSpec) redisClient() (redis.UniversalClient, error) {
 	return redis.NewUniversalClient(o), nil
 }
 
-// clusterOptions are what UniversalOptions cannot say. When a master dies, the
-// client asks it again for as long as it believes its map of the cluster, a
-// minute by default: no other master redirects it.
+// clusterOptions are what UniversalOptions cannot say.
 func clusterOptions(o *redis.UniversalOptions) *redis.ClusterOptions {
 	c := o.Cluster()
-	c.ClusterStateReloadInterval = clusterReload
 	c.MaxRetries = -1 // it retries by itself, and on the other servers too
 	c.MaxRetryBackoff = 50 * time.Millisecond
 	return c
 }
-
-// clusterReload is how long the map of a cluster is believed.
-const clusterReload = time.Second
 
 // tlsConfig verifies the servers by their host names.
 func (s storeSpec) tlsConfig() (*tls.Config, error) {
