@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sessioncb/openssl/sessioncb/collector"
 )
 
 // handshakeCounters count what the log has a line for.
@@ -39,6 +41,7 @@ func (o *serveOptions) serveMetrics(conns *conns, log *slog.Logger) (stop func()
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
 		conns.count.done, conns.count.failed,
+		collector.New(conns.cache, prometheus.Labels{"store": o.spec.kind}),
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
