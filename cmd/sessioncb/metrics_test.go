@@ -77,6 +77,10 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("counted too: %s %s", name, got[name])
 		}
 	}
+	said := fields(scrape(t, p, "/explain"))
+	if !strings.HasPrefix(said["TLS 1.2"], "resumes by session id") || !strings.HasPrefix(said["TLS 1.3"], "resumes by stateful ticket") {
+		t.Errorf("/explain: %v", said)
+	}
 	// Not on the port of the service, and nowhere but on loopback.
 	line := p.log.lines(`msg="serving metrics"`)[0]
 	if !strings.Contains(line, "http://127.0.0.1:") {

@@ -74,7 +74,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
-	stopMetrics, err := o.serveMetrics(conns, log)
+	stopMetrics, err := o.serveMetrics(conns, contexts, log)
 	if err != nil {
 		inner.Close()
 		return err
