@@ -103,7 +103,7 @@ enum { SC_NEW = 1, SC_GET = 2, SC_REMOVE = 4 };
 /* What the get callback did with answers it could not use; index of refused. */
 enum {
     SC_MALFORMED = 1, SC_WRONG_ID, SC_WRONG_CONTEXT, SC_WRONG_VERSION, SC_PAST,
-    SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_VERDICTS
+    SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_NO_PEER, SC_VERDICTS
 };
 
 /*
@@ -130,6 +130,10 @@ typedef struct sc_context {
     unsigned int sid_ctx_len;
     unsigned char *alpn;       /* owned; wire format, in order of preference */
     unsigned int alpn_len;
+    char *groups;              /* owned; NULL: the default */
+    int64_t max_age;           /* seconds from a full handshake to the end of all its resumptions; 0: no bound */
+    int asks_host;             /* Go chooses the context for each ClientHello */
+    uint32_t early_max;        /* bytes of early data that a server keeps; 0: none */
     _Atomic uint64_t refused[SC_VERDICTS];
     atomic_ulong lost;         /* events dropped for want of memory */
 } sc_context;
@@ -163,6 +167,10 @@ void sc_context_cache(sc_context *c, long mode, long size, long timeout,
                       int no_ticket, int num_tickets);
 void sc_context_verify(sc_context *c, int mode, int depth);
 void sc_context_early_data(sc_context *c, uint32_t max);
+/* How long resumptions may go on after a full handshake, in seconds; 0 is no bound. */
+void sc_context_max_age(sc_context *c, int64_t seconds);
+/* The handshake waits for sc_conn_adopt or sc_conn_stay after each first ClientHello. */
+void sc_context_ask_host(sc_context *c);
 /* Registers the callbacks of the bits, and takes back ours of the others. */
 void sc_context_callbacks(sc_context *c, int bits);
 
@@ -217,7 +225,8 @@ enum {
     SC_DONE, SC_WANT_READ, SC_WANT_WRITE, SC_WANT_LOOKUP,
     SC_CLOSED,                 /* the peer's close_notify */
     SC_TRUNCATED,              /* the transport ended without one */
-    SC_FAILED
+    SC_FAILED,
+    SC_EARLY                   /* early data was accepted, or read; see early.c */
 };
 
 enum { SC_MAX_LOOKUPS = 8 };   /* identities looked up for one ClientHello */
@@ -237,6 +246,16 @@ typedef struct sc_hello {
     sc_lookup lookup[2 * SC_MAX_LOOKUPS];
 } sc_hello;
 
+/* The early data of a connection. */
+typedef struct sc_early {
+    int offered;               /* the ClientHello has the extension */
+    int allowed;               /* set by Go with the answers to the lookups */
+    int accepted;
+    int ended;                 /* server: SSL_read_early_data said so */
+    unsigned char *data;       /* owned; read and not taken yet: data[pos..len] */
+    size_t cap, len, pos;
+} sc_early;
+
 typedef struct sc_result {
     int status;
     int ssl_error;             /* SSL_get_error, when the status is SC_FAILED */
@@ -253,6 +272,14 @@ typedef struct sc_result {
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
+    sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
+    int hello_seen;
+    int host_chosen;           /* negative: refused */
+    unsigned char *hello_text; /* owned; what the choice looks at, until it is made */
+    size_t hello_text_len;
+    unsigned char *ids;        /* owned; for the next sessions */
+    size_t ids_len;
+    int64_t origin;            /* when the full handshake was that the offered session goes back to, or 0 */
     /* The transport during a step: a descriptor, or borrowed memory. */
     int fd;
     const unsigned char *in;
@@ -271,6 +298,7 @@ typedef struct sc_conn {
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_hello *hello;           /* owned; until the handshake ends */
+    sc_early early;
     sc_session *announced;     /* owned, oldest first, until Go takes them */
     sc_session **announced_end;
     sc_session *dropped;       /* owned; freed by the next step */
@@ -288,12 +316,30 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
                    int verify, sc_session *offer, sc_errors *e);
 
 /*
+ * Makes the SSL one of host (borrowed, not closed; the SSL holds its SSL_CTX): all
+ * that a configuration can say is that of host from now on, but for the
+ * callbacks and the session cache. For a handshake that waits for the choice.
+ * 1, or 0 with e filled: the handshake must not go on then.
+ */
+int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e);
+/* Adds n ids of 32 bytes, borrowed, for new sessions; 0 when out of memory. */
+int sc_conn_ids(sc_conn *c, const unsigned char *ids, size_t n);
+/*
+ * Whether libssl would be given this answer for the id: 0, or a verdict. Borrows all;
+ * live is NULL or takes the place of der.
+ */
+int sc_conn_judge(sc_conn *c, const unsigned char *id, int id_len,
+                  const unsigned char *der, size_t len, sc_session *live);
+
+/*
  * Steps: each is one crossing. fd is the descriptor, or -1 for memory: in is
  * borrowed for the call, as is out. eof says that no input will follow. The
  * outcome is in c->result. answers are borrowed; a session in them is taken.
+ * until and early, which is borrowed, are those of sc_early_handshake.
  */
 void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
-                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len);
+                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
+                       int until, unsigned char *early, size_t early_len);
 void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
                   unsigned char *buf, size_t len);
 /* Handles what is not application data (SSL_peek_ex); done when some is there. */
@@ -341,6 +387,45 @@ sc_session *sc_conn_session(sc_conn *c);
 BIO *sc_bio_new(sc_conn *c);
 void sc_bio_push(sc_conn *c);
 
+/* Records a failure of the call that SSL_get_error described so. */
+void sc_conn_failed(sc_conn *c, int ssl_error);
+
+/* early.c */
+/* Makes servers of c accept up to max bytes of early data, 1 to 16 MiB. */
+void sc_early_enable(sc_context *c, uint32_t max);
+int sc_early_allow(SSL *ssl, void *arg);
+/* How far a handshake goes. */
+enum {
+    SC_UNTIL_DONE,             /* early data is kept for sc_conn_read */
+    SC_UNTIL_EARLY,            /* until early data was accepted, else to the end */
+    SC_UNTIL_DATA              /* until some was read; none: it is at its end */
+};
+enum { SC_EARLY_HERE = 2 };
+/*
+ * SSL_do_handshake, after SSL_read_early_data on a server that accepts early
+ * data. Returns what SSL_do_handshake returns, or SC_EARLY_HERE. Borrows buf,
+ * which SC_UNTIL_DATA fills.
+ */
+int sc_early_handshake(sc_conn *c, int until, unsigned char *buf, size_t len);
+/* Borrows buf and fills it with what is kept; how much. */
+size_t sc_early_take(sc_conn *c, unsigned char *buf, size_t len);
+/* The same as a step, with no transport; n of the result is 0 at the end. */
+void sc_early_rest(sc_conn *c, unsigned char *buf, size_t len);
+void sc_early_free(sc_conn *c);
+/* Whether a server waits for early data and nothing else. */
+int sc_early_open(sc_conn *c);
+/* Why a client cannot send early data. */
+enum {
+    SC_EARLY_BEGUN = 1, SC_EARLY_NO_SESSION, SC_EARLY_NOT_PROMISED, SC_EARLY_WRONG_VERSION,
+    SC_EARLY_PAST, SC_EARLY_OTHER_NAME, SC_EARLY_OTHER_ALPN
+};
+/*
+ * Begins a client's handshake with a first record of early data, n of the
+ * result, which the next step that writes sends. Borrows buf. Returns 0, or why
+ * not, and then nothing was begun; nor is it when len is over *max, which is set.
+ */
+int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *max);
+
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);
 /* Borrows answers, and takes the sessions in them. */
@@ -351,11 +436,30 @@ int sc_hello_offered(const sc_conn *c, const sc_session *b);
 /* Returns new: the session that the answer allows, or NULL. */
 SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len);
 
+/* ids.c: the GEN_SESSION_CB of our contexts. */
+int sc_make_id(SSL *ssl, unsigned char *id, unsigned int *len);
+/* Copies what the ClientHello says into c->hello_text. */
+void sc_hello_describe(sc_conn *c);
+
 /* accept.c: what a get callback may return, whatever the store said. */
 /* Borrows der; returns new, or NULL. */
 SSL_SESSION *sc_decode(const unsigned char *der, size_t len);
-int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
+int sc_refuse(SSL *ssl, int version, const SSL_SESSION *s, const unsigned char *id, int len,
               const unsigned char *sid_ctx, int sid_ctx_len);
+
+/* age.c: how long a session may be resumed, and with it its descendants. */
+/* The part of a session's appdata that is the user's; borrowed from the session. */
+const unsigned char *sc_appdata(const SSL_SESSION *s, size_t *len);
+/* Borrows data; keeps what the shim itself noted. */
+int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len);
+/* When the full handshake was that s goes back to, in Unix seconds. */
+int64_t sc_origin(const SSL_SESSION *s);
+/* Notes another; 0 when out of memory. */
+int sc_set_origin(SSL_SESSION *s, int64_t origin);
+/* Whether the full handshake that s goes back to is longer ago than max_age. */
+int sc_outlived(const sc_conn *c, const SSL_SESSION *s);
+/* Notes the origin of a new session and bounds its lifetime. */
+void sc_bound_age(sc_conn *c, SSL_SESSION *s);
 
 /* ---- the record of the running call (record.c) ------------------------------ */
 
@@ -392,6 +496,8 @@ typedef struct sc_answer {
 
 /* ---- callbacks (callbacks.c) ------------------------------------------------ */
 
+/* Our connection, borrowed, if this callback runs inside a call of ours for its SSL; or NULL. */
+sc_conn *sc_conn_of(const SSL *ssl);
 int sc_on_new(SSL *ssl, SSL_SESSION *s);
 SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy);
 int sc_foreign_new(sc_context *c, SSL *ssl, SSL_SESSION *s);

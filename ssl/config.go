@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -131,6 +132,12 @@ type Config struct {
 	// SessionTimeout is a session's lifetime (SSL_CTX_set_timeout), in whole
 	// seconds; 0 leaves 7,200 s. A SessionCache keeps a session as long.
 	SessionTimeout time.Duration
+	// MaxResumptionAge bounds how long a client can go on resuming after a
+	// full handshake: in TLS 1.3 each resumption makes a new session, and each
+	// of them is given a lifetime that ends no later than this after the full
+	// handshake that it goes back to. In whole seconds; 0 is 24 h, a negative
+	// value no bound. A longer SessionTimeout is an error.
+	MaxResumptionAge time.Duration
 	// SessionIDContext separates sessions (SSL_CTX_set_session_id_context), at
 	// most 32 bytes. Set it to share sessions with C servers; by default it is
 	// derived from the verification, the CA certificates, Name, TrustLabel and
@@ -141,10 +148,41 @@ type Config struct {
 	// 0 leaves OpenSSL's 2, a negative number is none.
 	NumTickets int
 
+	// GetConfigForClient chooses, for a server, the Context of each connection
+	// by its ClientHello: virtual hosts. It has the sense of the field of this
+	// name of crypto/tls; nil, and the Context that accepted the connection,
+	// mean that one. All that the Config of the chosen Context says is in force,
+	// its certificate and its session id context too, except SessionCacheMode,
+	// SessionCacheSize and HandshakeTimeout, that MaxEarlyData
+	// needs one of the first Context too, and that the session callbacks of
+	// the Context which accepted the connection are called: a host with
+	// SessionCallbacks of its own or with another SessionCache is refused, and
+	// so is one without a certificate. It is asked once for each connection,
+	// concurrently, outside OpenSSL, within LookupTimeout; an error, a panic and
+	// a late answer end the handshake with internal_error. The info's Context
+	// method does not work. The chosen Context must not be closed before it is
+	// returned.
+	GetConfigForClient func(*tls.ClientHelloInfo) (*Context, error)
+	// MaxEarlyData makes a server accept that many bytes of TLS 1.3 early data
+	// (0-RTT) from a client that resumes, at most 1 MiB; 0 is none
+	// (SSL_CTX_set_max_early_data). Early data can be replayed by whoever recorded
+	// it, so a session must be good for one use in the whole fleet: the
+	// GetHandler must be a sessioncb.SingleUser that says so. It implies
+	// TicketsStateful and CacheExternal; a field that says otherwise is an
+	// error. A connection keeps up to that many bytes until its handshake is
+	// done. A client needs no setting, see Conn.WriteEarlyData.
+	MaxEarlyData uint32
+	// AllowEarlyData is asked once for each connection whose early data could
+	// be accepted, when the session was found; false refuses it, and the client
+	// resumes without. nil allows all. ctx ends as that of a GetHandler; a panic,
+	// a Goexit and an answer too late refuse. It is called concurrently
+	// (SSL_CTX_set_allow_early_data_cb).
+	AllowEarlyData func(ctx context.Context, c sessioncb.Conn) bool
+
 	// HandshakeTimeout bounds a server's handshake that no context bounds; 0
 	// is 10 s, a negative value no bound.
 	HandshakeTimeout time.Duration
-	// LookupTimeout bounds a GetHandler, StoreTimeout a New- or RemoveHandler;
+	// LookupTimeout bounds a GetHandler and GetConfigForClient, StoreTimeout a New- or RemoveHandler;
 	// 0 is 2 s each.
 	LookupTimeout, StoreTimeout time.Duration
 	// SlowPrivateKey lets handshakes pass the gate that keeps at most
@@ -175,7 +213,7 @@ func (cfg *Config) check() error {
 		return errors.New("a New handler is never told with CacheOff")
 	case cfg.SessionCacheSize != 0 && (cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal):
 		return errors.New("SessionCacheSize is set, but SessionCacheMode uses no internal cache")
-	case cb.Get != nil && cfg.MinVersion == tls.VersionTLS13 && cfg.Tickets != TicketsStateful:
+	case cb.Get != nil && cfg.MinVersion == tls.VersionTLS13 && cfg.Tickets != TicketsStateful && cfg.MaxEarlyData == 0:
 		return errors.New("a Get handler is never asked with TLS 1.3 and stateless tickets: set Tickets to TicketsStateful")
 	case cfg.Tickets == TicketsStateful && cfg.SessionCache == nil && cb.Get == nil &&
 		(cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal || cfg.SessionCacheMode == CacheExternalLookup):
@@ -196,6 +234,10 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("SessionTimeout must be a number of whole seconds, not %v", cfg.SessionTimeout)
 	case cfg.SessionTimeout > 366*24*time.Hour:
 		return fmt.Errorf("SessionTimeout of %v is longer than a year", cfg.SessionTimeout)
+	case cfg.MaxResumptionAge > 0 && cfg.MaxResumptionAge%time.Second != 0:
+		return fmt.Errorf("MaxResumptionAge must be a number of whole seconds, not %v", cfg.MaxResumptionAge)
+	case cfg.MaxResumptionAge >= 0 && cfg.SessionTimeout > cfg.maxAge():
+		return fmt.Errorf("SessionTimeout of %v is longer than MaxResumptionAge of %v: set both", cfg.SessionTimeout, cfg.maxAge())
 	case len(cfg.SessionIDContext) > 32:
 		return fmt.Errorf("SessionIDContext has %d bytes, 32 are the most", len(cfg.SessionIDContext))
 	case cfg.LookupTimeout < 0 || cfg.StoreTimeout < 0:
@@ -207,6 +249,9 @@ func (cfg *Config) check() error {
 		if v != 0 && v != tls.VersionTLS12 && v != tls.VersionTLS13 {
 			return fmt.Errorf("version %#04x: only TLS 1.2 and TLS 1.3 are supported", v)
 		}
+	}
+	if err := cfg.checkEarlyData(); err != nil {
+		return err
 	}
 	if cfg.MaxVersion != 0 && cfg.MinVersion > cfg.MaxVersion {
 		return errors.New("MinVersion is above MaxVersion")
@@ -273,7 +318,7 @@ func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
 			return nil, opError("new context: NextProtos", q)
 		}
 	}
-	cfg.applySessions(c)
+	cfg.plan().apply(c)
 	return slices.Clone(sidCtx), nil
 }
 
@@ -477,66 +522,4 @@ func appendDirDigests(set [][32]byte, dir string) ([][32]byte, error) {
 		}
 	}
 	return set, nil
-}
-
-func (cfg *Config) applySessions(c *cshim.Context) {
-	both := cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_CLIENT
-	mode := cshim.SSL_SESS_CACHE_SERVER
-	if cfg.SessionCallbacks.New != nil {
-		mode = both
-	}
-	noTicket := cfg.Tickets == TicketsStateful
-	tickets := -1
-	switch {
-	case cfg.NumTickets > 0:
-		tickets = cfg.NumTickets
-	case cfg.NumTickets < 0:
-		tickets = 0
-	}
-	switch cfg.SessionCacheMode {
-	case CacheOff:
-		mode = cshim.SSL_SESS_CACHE_OFF
-	case CacheInternal:
-		mode = both
-	case CacheExternal:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
-	case CacheExternalLookup:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP
-	}
-	if cfg.SessionCache != nil {
-		// A client's sessions are of no use to a store of server sessions.
-		mode = cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_NO_INTERNAL
-		noTicket = true
-		tickets = 1
-	}
-	size, timeout := int64(-1), int64(-1)
-	if cfg.SessionCacheSize > 0 {
-		size = int64(cfg.SessionCacheSize)
-	}
-	if cfg.SessionTimeout > 0 {
-		timeout = int64(cfg.SessionTimeout / time.Second)
-	}
-	c.SetCache(mode, size, timeout, noTicket, tickets)
-}
-
-// callbacks returns the handlers that the configuration means.
-func (cfg *Config) callbacks() sessioncb.Callbacks {
-	if cfg.SessionCache != nil {
-		return sessioncb.Callbacks{New: cfg.SessionCache, Get: cfg.SessionCache, Remove: cfg.SessionCache}
-	}
-	return cfg.SessionCallbacks
-}
-
-func callbackBits(cb sessioncb.Callbacks) int {
-	bits := 0
-	if cb.New != nil {
-		bits |= cshim.New
-	}
-	if cb.Get != nil {
-		bits |= cshim.Get
-	}
-	if cb.Remove != nil {
-		bits |= cshim.Remove
-	}
-	return bits
 }

@@ -34,7 +34,8 @@ var errShutdown = errors.New("ssl: protocol is shut down for writing")
 type Conn struct {
 	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
-	ctx    *Context
+	ctx    *Context                // the birth context, whose callbacks run
+	host   atomic.Pointer[Context] // in force: ctx, or what the ClientHello chose
 	nc     net.Conn
 	tr     transport
 	server bool
@@ -54,6 +55,7 @@ type Conn struct {
 	established atomic.Bool
 	result      error // of the handshake, once established
 	hs          handshakeStep
+	early       earlyData
 
 	rd        readStep
 	wr        writeStep
@@ -90,7 +92,11 @@ type (
 		result   cshim.Result
 		failure  error
 		answers  []byte
-		slot     bool // has a slot of the gate
+		refused  error // by GetConfigForClient: the next step fails
+		slot     bool  // has a slot of the gate
+		until    cshim.Until
+		early    []byte // to be filled
+		begun    bool
 		needSlot bool
 	}
 	readStep struct {
@@ -158,8 +164,8 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(errors.New("the net.Conn is nil"))
 	case ctx == nil:
 		return fail(errors.New("the Context is nil"))
-	case server && !ctx.identity:
-		return fail(errors.New("the Context has no certificate"))
+	case server && !ctx.serves():
+		return fail(errNoCertificate)
 	case !server && ctx.verify != VerifyNone && !ctx.trusts:
 		return fail(errors.New("the Context has no CA certificates to verify a server: set CAPEM, CAFile, CADir or SystemCAs, or VerifyNone"))
 	case !server && ctx.verify != VerifyNone && o.ServerName == "":
@@ -173,6 +179,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		ctx: ctx, nc: nc, tr: tr, server: server, loose: new(looseSessions),
 		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	c.host.Store(ctx)
 	c.hs.run = c.stepHandshake
 	c.rd.run = c.stepRead
 	c.rd.peek = c.stepPeek
@@ -180,6 +187,10 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	c.wr.flush = c.stepFlush
 	c.wr.close = c.stepShutdown
 
+	var ids [][32]byte
+	if server {
+		ids = ctx.side.newIDs(ctx.plan.mostTickets())
+	}
 	var q cshim.Queue
 	ok := false
 	ctx.mu.RLock()
@@ -189,6 +200,9 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	}
 	ctx.born.Store(true)
 	steps.through(ctx.gated, func() { c.ssl, q, ok = cshim.NewConn(ctx.side.c, server) })
+	if ok {
+		c.ssl.AddIDs(ids) // without memory OpenSSL makes them
+	}
 	ctx.mu.RUnlock()
 	if !ok {
 		return nil, opError(op, q)
@@ -249,7 +263,7 @@ func (c *Conn) Context() sessioncb.Context { return c.ctx }
 func (c *Conn) IsServer() bool { return c.server }
 
 // SessionIDContext returns the session id context in force.
-func (c *Conn) SessionIDContext() []byte { return c.ctx.SessionIDContext() }
+func (c *Conn) SessionIDContext() []byte { return c.host.Load().SessionIDContext() }
 
 // NetConn returns the transport. What is read from it or written to it is
 // missing from the TLS stream.
@@ -336,6 +350,12 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
+	return c.write(b)
+}
+
+// write writes b as early data, or a server's answer to it, if the handshake
+// has not finished.
+func (c *Conn) write(b []byte) (int, error) {
 	c.wr.mu.Lock()
 	defer c.wr.mu.Unlock()
 	if c.wr.err != nil {
@@ -403,14 +423,14 @@ func (c *Conn) await(done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-c.writeDeadline.wait():
-		return c.writeTimeout()
+		return c.pastDeadline("write")
 	case <-c.closed:
 		return net.ErrClosed
 	}
 }
 
-func (c *Conn) writeTimeout() error {
-	e := &net.OpError{Op: "write", Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+func (c *Conn) pastDeadline(op string) error {
+	e := &net.OpError{Op: op, Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
 	if e.Addr != nil {
 		e.Net = e.Addr.Network()
 	}
@@ -452,7 +472,7 @@ func (c *Conn) awaitInput() error {
 	case err := <-pumped:
 		return err
 	case <-c.writeDeadline.wait():
-		return c.writeTimeout()
+		return c.pastDeadline("write")
 	case <-c.closed:
 		return net.ErrClosed
 	}
@@ -535,7 +555,7 @@ func (c *Conn) end(clean bool) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
-	if clean && c.established.Load() && c.result == nil && c.lockForClose() {
+	if clean && c.mayNotify() && c.lockForClose() {
 		c.mu.Lock()
 		held := c.stored != nil // by a handler that runs, and may be who calls
 		c.mu.Unlock()
@@ -552,6 +572,14 @@ func (c *Conn) end(clean bool) error {
 	err := c.nc.Close()
 	c.free(clean)
 	return err
+}
+
+// mayNotify says whether the state allows a close_notify.
+func (c *Conn) mayNotify() bool {
+	if c.established.Load() {
+		return c.result == nil
+	}
+	return c.early.open.Load()
 }
 
 // lockForClose takes wr.mu, unless a Write has it. What OpenSSL itself has to
@@ -582,7 +610,7 @@ func (c *Conn) free(mark bool) {
 	}
 	c.mu.Unlock()
 	if s != nil {
-		steps.through(c.ctx.gated, func() { events = s.Free(mark) })
+		steps.through(c.host.Load().gated, func() { events = s.Free(mark) })
 	}
 	cshim.FreeSessions(waiting)
 	c.ctx.side.after(events)
@@ -591,7 +619,11 @@ func (c *Conn) free(mark bool) {
 // NewSessionTicket queues one more TLS 1.3 ticket, which the next Write sends
 // (SSL_new_session_ticket). Its session is announced to the NewHandler by that Write.
 func (c *Conn) NewSessionTicket() error {
-	return c.queue("new session ticket", (*cshim.Conn).SSL_new_session_ticket)
+	ids := c.ctx.side.newIDs(1)
+	return c.queue("new session ticket", func(s *cshim.Conn) bool {
+		s.AddIDs(ids)
+		return s.SSL_new_session_ticket()
+	})
 }
 
 // KeyUpdate queues a change of our sending keys, sent with the next Write, in

@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,9 +31,16 @@ type Context struct {
 	identity bool // it has a certificate
 	trusts   bool // it has CA certificates
 	verify   VerifyMode
-	cached   bool // its handlers are a Cache's
+	cache    *sessioncb.Cache // whose handlers it has, or nil
+	getHost  func(*tls.ClientHelloInfo) (*Context, error)
+	plan     plan
+	derived  bool // the session id context was not given
+	versions [2]uint16
 	timeout  time.Duration
 	gated    bool
+
+	maxEarlyData   uint32
+	allowEarlyData func(context.Context, sessioncb.Conn) bool
 
 	side *side
 
@@ -57,8 +65,9 @@ func NewContext(cfg Config) (*Context, error) {
 	cb := cfg.callbacks()
 	c := &Context{
 		name: cfg.Name, identity: len(cfg.Certificates) > 0, trusts: cfg.trusts(), verify: cfg.Verify,
-		cached: cfg.SessionCache != nil, timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey,
-		bits: callbackBits(cb),
+		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, plan: cfg.plan(),
+		timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey, bits: callbackBits(cb),
+		maxEarlyData: cfg.MaxEarlyData, allowEarlyData: cfg.AllowEarlyData,
 	}
 	if c.timeout == 0 {
 		c.timeout = defaultHandshakeTimeout
@@ -75,8 +84,20 @@ func NewContext(cfg Config) (*Context, error) {
 		return nil, err
 	}
 	shim.SetCallbacks(c.bits)
+	if c.getHost != nil {
+		shim.AskHost()
+	}
+	c.derived = len(cfg.SessionIDContext) == 0
+	c.versions = [2]uint16{max(cfg.MinVersion, tls.VersionTLS12), cfg.MaxVersion}
 	return c, nil
 }
+
+// errNoCertificate is why a Context is no server's.
+var errNoCertificate = errors.New("the Context has no certificate")
+
+// serves says whether c can accept connections: a certificate may come with the
+// Context that GetConfigForClient chooses.
+func (c *Context) serves() bool { return c.identity || c.getHost != nil }
 
 // Close drops our reference on the SSL_CTX (SSL_CTX_free). Connections go on;
 // the SSL_CTX, and the delivery of removals, end with the last of them. A
@@ -133,7 +154,8 @@ func (c *Context) SessionCallbacks() sessioncb.Callbacks { return *c.side.handle
 // SSL_CTX_sess_set_get_cb, SSL_CTX_sess_set_remove_cb). Until the first
 // connection is made a nil field takes the C callback back; from then on the C
 // callbacks are fixed, a nil field makes one do nothing, and a handler for one
-// that is not registered is an error. Handlers that run go on.
+// that is not registered is an error, as is one that is not for single use with
+// MaxEarlyData. Handlers that run go on.
 func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	const op = "set session callbacks"
 	c.mu.Lock()
@@ -142,8 +164,10 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	switch {
 	case c.closed:
 		return ErrContextClosed
-	case c.cached:
+	case c.cache != nil:
 		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
+	case c.maxEarlyData > 0 && cb.Get != nil && !singleUse(cb.Get):
+		return &Error{Op: op, Err: errNotSingleUse}
 	case c.born.Load() && bits&^c.bits != 0:
 		return &Error{Op: op, Err: errors.New("connections exist, and OpenSSL cannot register a callback safely any more")}
 	}
@@ -269,7 +293,7 @@ type HandlerStats struct {
 	// Answers of Get handlers that were not given to libssl, by cause; each
 	// was a miss.
 	Malformed, WrongID, WrongContext, WrongVersion, Expired, NotResumable,
-	NoCipher, CipherNotOffered, MasterSecretMissing uint64
+	NoCipher, CipherNotOffered, MasterSecretMissing, NoPeerCertificate uint64
 }
 
 // HandlerStats reads the counters; zeros for a closed Context.
@@ -281,5 +305,5 @@ func (c *Context) HandlerStats() (s HandlerStats) {
 func (s *side) stats() HandlerStats {
 	r := s.c.Refused()
 	n := &s.counts
-	return HandlerStats{n.panics.Load(), n.errors.Load(), n.late.Load(), n.turnedAway.Load(), r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9]}
+	return HandlerStats{n.panics.Load(), n.errors.Load(), n.late.Load(), n.turnedAway.Load(), r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10]}
 }

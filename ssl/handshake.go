@@ -47,6 +47,12 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if c.established.Load() {
 		return c.result
 	}
+	return c.advance(ctx)
+}
+
+// advance runs the handshake as far as hs.until says; the caller holds the
+// token, and has seen that it has not ended.
+func (c *Conn) advance(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
 	err := c.handshake(ctx)
 	if !stop() {
@@ -54,6 +60,9 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	}
 	if isTimeout(err) && ctx.Err() == nil {
 		return err // a deadline of the Conn: the next call goes on
+	}
+	if err == nil && c.hs.result.Status == cshim.Early {
+		return nil
 	}
 	c.tr.established()
 	c.result = err
@@ -81,18 +90,24 @@ func (c *Conn) handshake(ctx context.Context) error {
 			c.announce(ctx, limits{&c.readDeadline, c.closed})
 		}
 		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
-			if err := c.release(); err != nil {
+			if c.early.open.Load() {
+				c.sendBeside(r.Status == cshim.Failed)
+			} else if err := c.release(); err != nil {
 				return c.cut(err)
 			}
 		}
 		switch {
+		case h.refused != nil && r.Status == cshim.Failed:
+			return h.refused
 		case r.Status == cshim.Failed || r.WriteErr != 0:
 			return h.failure
 		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
 			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
+		case r.Status == cshim.WantLookup && c.asksHost():
+			c.chooseHost(ctx)
 		case r.Status == cshim.WantLookup:
 			c.lookUp(ctx)
-		case r.Status == cshim.Done:
+		case r.Status == cshim.Done || r.Status == cshim.Early:
 			return nil
 		}
 	}
@@ -113,16 +128,20 @@ func (c *Conn) cut(err error) error {
 	return transportError("handshake", err)
 }
 
-// lookUp asks the GetHandler for each id that the ClientHello named, in its
-// order, and leaves the answers for the next step. No C frame, no lock and no
+// asksHost says whether the handshake waits for the choice of its Context.
+func (c *Conn) asksHost() (asks bool) {
+	c.locked(func() error { asks = c.ssl.AsksHost(); return nil })
+	return asks
+}
+
+// lookUp asks the GetHandler for the ids that the ClientHello named, in its
+// order, until one answers with a session that can be resumed: libssl takes the
+// first, and a handler that takes sessions out of its store must not lose the
+// others. The answers are left for the next step. No C frame, no lock and no
 // slot of the gate waits meanwhile.
 func (c *Conn) lookUp(ctx context.Context) {
-	c.mu.Lock()
 	var ids [][]byte
-	if c.ssl != nil {
-		ids = c.ssl.Lookups()
-	}
-	c.mu.Unlock()
+	c.locked(func() error { ids = c.ssl.Lookups(); return nil })
 	found := make([]sessioncb.Answer, len(ids))
 	size := 0
 	for i, id := range ids {
@@ -130,7 +149,12 @@ func (c *Conn) lookUp(ctx context.Context) {
 		found[i], err = c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
 		c.note(err)
 		size += len(found[i].Encoded()) + 16
+		if i+1 < len(ids) && c.good(id, found[i]) {
+			size += len(ids) - i - 1
+			break
+		}
 	}
+	allowed := c.allowEarlyData(ctx, found)
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
 	answers := make([]byte, 0, size)
 	var lives []cshim.Session
@@ -150,7 +174,21 @@ func (c *Conn) lookUp(ctx context.Context) {
 		cshim.FreeSessions(lives)
 		return
 	}
+	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, lives
+}
+
+// good says whether libssl will be given this answer.
+func (c *Conn) good(id []byte, a sessioncb.Answer) (good bool) {
+	judge := func(live cshim.Session) {
+		c.locked(func() error { good = c.ssl.Judge(id, a.Encoded(), live); return nil })
+	}
+	if s, ok := a.Session().(*Session); ok && s != nil {
+		s.use(judge)
+	} else if n := len(a.Encoded()); n > 0 && n <= maxEncoded {
+		judge(cshim.Session{})
+	}
+	return good
 }
 
 // privateCopy returns a new object: none of a handler's enters an SSL.
