@@ -16,6 +16,11 @@ const (
 	DefaultPutTimeout    = time.Second
 	DefaultMaxValue      = 16 << 10
 	DefaultMaxCalls      = 1024
+	DefaultNearTTL       = time.Minute
+	DefaultMissTTL       = time.Second
+
+	DefaultBreakerFailures = 8
+	DefaultBreakerPause    = time.Second
 )
 
 // The bounds of CacheOptions.MaxValue: less fits no session, more fits no
@@ -24,6 +29,8 @@ const (
 	minMaxValue = 1 << 10
 	maxMaxValue = 1 << 20
 )
+
+const minNearBytes = 4 << 10
 
 // CacheOptions say how a Cache treats its Store. The zero value of each field
 // but Keys is a good choice.
@@ -57,6 +64,47 @@ type CacheOptions struct {
 	// handshake. 0 means DefaultMaxCalls.
 	MaxCalls int
 
+	// NearBytes is how much memory keeps values in front of the Store, bytes
+	// of ids, values and 192 more for each; at least 4 KiB. For a store that
+	// is reached over a network. 0 means none.
+	NearBytes int64
+
+	// NearTTL is how long a value in memory is believed, never beyond the
+	// session's lifetime: so long may a session that another server removed
+	// still be resumed here. 0 means DefaultNearTTL.
+	NearTTL time.Duration
+
+	// MissTTL is how long it is believed that a session is not in the store.
+	// 0 means DefaultMissTTL, a negative value: never believed.
+	MissTTL time.Duration
+
+	// BreakerFailures is how many calls of one kind (Get, Claim, Put, Delete)
+	// must fail in a row to open the circuit breaker of that kind: then no
+	// such call is made. 0 means DefaultBreakerFailures, a negative value: no
+	// breakers.
+	BreakerFailures int
+
+	// BreakerPause is how long a breaker stays open before one call probes
+	// whether the store works again. 0 means DefaultBreakerPause.
+	BreakerPause time.Duration
+
+	// WriteBehind is how many writes may queue, so that no handshake waits
+	// for the store to acknowledge its session; Cache.Close writes what is
+	// queued. 0: the handshake waits, up to PutTimeout.
+	WriteBehind int
+
+	// SingleUse takes a session of TLS 1.3 out of the store as it is found,
+	// so that it is used once in the whole fleet. The Store must be a Claimer.
+	SingleUse bool
+
+	// TagIDs mints session ids with a tag under a key of the ring, and asks
+	// the store for no id without one. All writers of the store must do so:
+	// C servers do not.
+	TagIDs bool
+
+	// Now is the clock. nil means time.Now.
+	Now func() time.Time
+
 	// RemoveOn says which removals delete from the store. The zero value
 	// means DefaultRemovals().
 	RemoveOn RemovalSet
@@ -79,6 +127,7 @@ type Cache struct {
 	removeOn      RemovalSet
 	logger        *slog.Logger
 	now           func() time.Time
+	singleUse     bool
 
 	lookups, writes                   gate
 	lookupHealth, writeHealth, values health
@@ -89,6 +138,8 @@ var (
 	_ NewHandler    = (*Cache)(nil)
 	_ GetHandler    = (*Cache)(nil)
 	_ RemoveHandler = (*Cache)(nil)
+	_ SingleUser    = (*Cache)(nil)
+	_ IDMaker       = (*Cache)(nil)
 )
 
 // NewCache returns a Cache in front of store, or an error that says which
@@ -105,12 +156,16 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 		maxValue:      or(o.MaxValue, DefaultMaxValue),
 		removeOn:      o.RemoveOn,
 		logger:        o.Logger,
-		now:           time.Now,
+		now:           o.Now,
+		singleUse:     o.SingleUse,
 		lookups:       gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
 		writes:        gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
 		lookupHealth:  health{bad: "session store lookups fail", good: "session store lookups work again"},
 		writeHealth:   health{bad: "session store writes fail", good: "session store writes work again"},
 		values:        health{bad: "values in the session store are bad", good: "values in the session store are good again"},
+	}
+	if c.now == nil {
+		c.now = time.Now
 	}
 	if c.codec == nil {
 		c.codec = o.Keys.Codec()
@@ -141,6 +196,19 @@ func (o *CacheOptions) check(store Store) error {
 		return fmt.Errorf("MaxValue is %d, not between %d and %d", o.MaxValue, minMaxValue, maxMaxValue)
 	case o.MaxCalls < 0:
 		return fmt.Errorf("MaxCalls is negative: %d", o.MaxCalls)
+	case o.NearBytes != 0 && o.NearBytes < minNearBytes:
+		return fmt.Errorf("NearBytes is %d, less than %d: no session fits", o.NearBytes, minNearBytes)
+	case o.NearTTL < 0:
+		return fmt.Errorf("NearTTL is negative: %v", o.NearTTL)
+	case o.BreakerPause < 0:
+		return fmt.Errorf("BreakerPause is negative: %v", o.BreakerPause)
+	case o.WriteBehind < 0:
+		return fmt.Errorf("WriteBehind is negative: %d", o.WriteBehind)
+	case o.TagIDs && o.Codec != nil:
+		return errors.New("TagIDs needs Keys: a Codec has no key to tag ids with")
+	}
+	if _, ok := store.(Claimer); o.SingleUse && !ok {
+		return fmt.Errorf("SingleUse needs a store that claims: %T is no Claimer", store)
 	}
 	return nil
 }
@@ -166,6 +234,17 @@ func or[T comparable](v, otherwise T) T {
 
 // Callbacks returns c in all three places.
 func (c *Cache) Callbacks() Callbacks { return Callbacks{New: c, Get: c, Remove: c} }
+
+// SingleUse returns CacheOptions.SingleUse.
+func (c *Cache) SingleUse() bool { return c.singleUse }
+
+// NewSessionID returns a new id with a tag under the newest key, or false
+// without CacheOptions.TagIDs.
+func (c *Cache) NewSessionID() (id [32]byte, ok bool) { return id, false }
+
+// Close waits until all queued writes were made, or ctx ends. It is needed
+// with CacheOptions.WriteBehind only, and harmless otherwise.
+func (c *Cache) Close(ctx context.Context) error { return nil }
 
 // GetSession looks the session up. A session of another session id context
 // than conn's, an expired one and one that is not in the store are plain
