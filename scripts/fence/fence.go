@@ -172,6 +172,7 @@ type direction struct {
 var directions = []direction{
 	{"cshim", nil, []string{"internal/chost/..."}},
 	{"internal/chost", nil, []string{"cshim", "ssl", "sessioncb/..."}},
+	{"internal/fleetsim", []string{"sessioncb"}, nil},
 	{"internal", nil, nil},
 	{"sessioncb", nil, nil},
 	{"ssl", []string{"cshim", "sessioncb"}, []string{"sessioncb/...", "internal/chost/..."}},

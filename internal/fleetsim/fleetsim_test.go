@@ -1,0 +1,154 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+// defaults are the flags' defaults with fewer clients, changed by set.
+func defaults(t *testing.T, set func(*options)) options {
+	t.Helper()
+	var o options
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	o.flags(flags)
+	if err := flags.Parse(nil); err != nil {
+		t.Fatal(err)
+	}
+	o.nodes, o.clients, o.ttl, o.length = 20, 2000, 30*time.Minute, time.Hour
+	if set != nil {
+		set(&o)
+	}
+	return o
+}
+
+func simulated(t *testing.T, set func(*options)) (options, result) {
+	t.Helper()
+	o := defaults(t, set)
+	r, err := simulate(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, r
+}
+
+// near fails unless got is want, give or take share of it.
+func near(t *testing.T, what string, got, want, share float64) {
+	t.Helper()
+	if math.Abs(got-want) > share*want {
+		t.Errorf("%s: simulated %.4g, by arithmetic %.4g", what, got, want)
+	}
+}
+
+// The arithmetic of docs/fleet.md says what the simulation finds.
+func TestArithmetic(t *testing.T) {
+	tests := []struct {
+		name string
+		set  func(*options)
+	}{
+		{"TLS 1.3", func(o *options) { o.tls12, o.faulty = 0, 0 }},
+		{"TLS 1.2", func(o *options) { o.tls12, o.faulty, o.keep = 1, 0, o.ttl }},
+		{"long pauses", func(o *options) { o.tls12, o.faulty, o.pause = 0, 0, 2*time.Hour; o.clients *= 3 }},
+		{"one connection a visit", func(o *options) { o.tls12, o.faulty, o.burst = 0, 0, 1; o.clients *= 4 }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o, r := simulated(t, test.set)
+			seconds := o.length.Seconds()
+			rate := float64(r.counts.connections) / seconds
+			cycle := o.pause.Seconds() + (o.burst-1)*o.within.Seconds()
+			near(t, "connections/s", rate, float64(o.clients)*o.burst/cycle, 0.05)
+
+			// A visit's first connection offers a session if its client was here
+			// before and the pause was no longer than the lifetime. All others do.
+			first := (1 - o.fresh) * (1 - math.Exp(-o.ttl.Seconds()/o.pause.Seconds()))
+			offered := (o.burst - 1 + first) / o.burst
+			got := float64(r.counts.resumed) / float64(r.counts.connections)
+			if o.tls12 == 0 {
+				near(t, "share of resumptions", got, offered, 0.02)
+			} else if got >= offered {
+				// A session of TLS 1.2 is not renewed by its use, so fewer resume.
+				t.Errorf("TLS 1.2 resumes %.3f of its connections, no less than TLS 1.3 would, %.3f", got, offered)
+			}
+
+			puts := r.counts.connections // a TLS 1.3 connection puts, resumed or not
+			if o.tls12 == 1 {
+				puts = r.counts.full
+			}
+			if r.calls.puts != puts || r.calls.gets != r.counts.offered {
+				t.Errorf("%d puts and %d gets, want %d and %d", r.calls.puts, r.calls.gets, puts, r.counts.offered)
+			}
+			near(t, "sessions alive", float64(r.sessions), float64(r.calls.puts)/seconds*o.ttl.Seconds(), 0.05)
+			near(t, "bytes alive", float64(r.bytes), float64(r.sessions*(o.der+109)), 0.001)
+		})
+	}
+}
+
+// With a store for each node, and with groups of nodes that differ in their
+// session id context, a session is good at one node or group only.
+func TestApart(t *testing.T) {
+	_, whole := simulated(t, nil)
+	tests := []struct {
+		name string
+		set  func(*options)
+		of   float64
+	}{
+		{"own stores", func(o *options) { o.own = true }, 20},
+		{"two groups", func(o *options) { o.split = 2 }, 2},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, r := simulated(t, test.set)
+			near(t, "resumptions", float64(r.counts.resumed)/float64(r.counts.offered),
+				float64(whole.counts.resumed)/float64(whole.counts.offered)/test.of, 0.1)
+		})
+	}
+}
+
+// A server limited to TLS 1.2 looks up a random id for each new client of both
+// versions.
+func TestCompatibilityIDs(t *testing.T) {
+	_, r := simulated(t, func(o *options) { o.only12, o.tls12 = true, 0 })
+	if want := r.counts.connections - r.counts.offered; r.counts.junkCalls != want {
+		t.Errorf("%d junk lookups, want %d", r.counts.junkCalls, want)
+	}
+}
+
+// The same flags and seed make the same table.
+func TestSeed(t *testing.T) {
+	table := func(args ...string) string {
+		var b strings.Builder
+		args = append([]string{"-clients", "500", "-ttl", "20m", "-length", "20m", "-nodes", "1,7"}, args...)
+		if err := run(args, &b, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	once := table()
+	if again := table(); once != again {
+		t.Errorf("two runs differ:\n%s\n%s", once, again)
+	}
+	if once == table("-seed", "2") {
+		t.Error("another seed made the same table")
+	}
+	for _, row := range rows {
+		if !strings.Contains(once, "| "+row.name+" |") {
+			t.Errorf("no row %q in\n%s", row.name, once)
+		}
+	}
+}
+
+// What makes no sense is an error that names its flag.
+func TestUsage(t *testing.T) {
+	for _, args := range []string{
+		"-nodes 0", "-nodes 1,x", "-tls12 1.5", "-ttl 1500ms", "-burst 0.5", "-clients 0", "-junk -1", "surplus",
+		"-clients 1 -pause 100h -length 1s -ttl 1s",
+	} {
+		if err := run(strings.Fields(args), io.Discard, io.Discard); err == nil {
+			t.Errorf("%s: no error", args)
+		}
+	}
+}
