@@ -29,11 +29,13 @@ func newTestCache(t testing.TB, store Store, o CacheOptions) *Cache {
 	if o.PutTimeout == 0 {
 		o.PutTimeout = time.Minute
 	}
+	if o.Now == nil {
+		o.Now = func() time.Time { return cacheTime }
+	}
 	c, err := NewCache(store, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.now = func() time.Time { return cacheTime }
 	return c
 }
 
@@ -87,7 +89,8 @@ func TestNewCacheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.lookupTimeout != 50*time.Millisecond || c.putTimeout != time.Second || c.maxValue != 16<<10 ||
+	if c.get.timeout != 50*time.Millisecond || c.claim.timeout != 50*time.Millisecond ||
+		c.put.timeout != time.Second || c.delete.timeout != time.Second || c.maxValue != 16<<10 ||
 		c.lookups.limit != 1024 || c.writes.limit != 1024 || c.removeOn != DefaultRemovals() {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -136,13 +139,36 @@ func TestStoredSessionIsFound(t *testing.T) {
 	}
 }
 
+// checkStats holds what became of lookups, puts and removals against want, and
+// looks whether everything adds up. No call of a handler is under way.
 func checkStats(t *testing.T, c *Cache, want Stats) {
 	t.Helper()
 	if want.Removals == nil {
 		want.Removals = map[Reason]RemovalStats{}
 	}
-	if diff := cmp.Diff(want, c.Stats()); diff != "" {
+	s := c.Stats()
+	got := Stats{Lookups: s.Lookups, Puts: s.Puts, Removals: s.Removals, LookupsInside: s.LookupsInside, WritesInside: s.WritesInside}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+	addsUp(t, s)
+}
+
+// addsUp holds the sums that Stats promises.
+func addsUp(t *testing.T, s Stats) {
+	t.Helper()
+	for _, sum := range []struct {
+		what      string
+		got, want uint64
+	}{
+		{"hits by source", s.Hits.Near + s.Hits.Queued + s.Hits.Store + s.Hits.Claimed, s.Lookups.Hit},
+		{"misses by source", s.Misses.Remembered + s.Misses.Asked, s.Lookups.Miss},
+		{"lookup times", s.LookupTime.Count(), s.Lookups.Offered()},
+		{"put times", s.PutTime.Count(), s.Puts.Offered() + uint64(s.QueuedPuts)},
+	} {
+		if sum.got != sum.want {
+			t.Errorf("%s: %d, want %d in %+v", sum.what, sum.got, sum.want, s)
+		}
 	}
 }
 
@@ -178,10 +204,13 @@ func TestLookupOutcomes(t *testing.T) {
 		{name: "empty context", value: sealed(1, s.id, func(r *Record) { r.IDContext = nil }), want: LookupStats{OtherContext: 1}},
 		{name: "other key", value: sealed(2, s.id, nil), want: LookupStats{OtherKey: 1}, err: ErrOtherKey},
 		{name: "other id", value: sealed(1, []byte("other"), nil), want: LookupStats{OtherID: 1}, err: ErrOtherID},
-		{name: "garbage", value: []byte("garbage"), want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "garbage", value: []byte("garbage"), want: LookupStats{OtherFormat: 1}, err: ErrOtherFormat},
+		{name: "a later version", value: append([]byte("scb\x02"), sealed(1, s.id, nil)[4:]...), want: LookupStats{OtherFormat: 1}, err: ErrOtherFormat},
+		{name: "cut short", value: sealed(1, s.id, nil)[:20], want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "not even a DER", value: []byte("garbage"), o: CacheOptions{Codec: InsecurePlaintext()}, want: LookupStats{OtherFormat: 1}, err: ErrOtherFormat},
 		{name: "empty value", value: []byte{}, want: LookupStats{Damaged: 1}, err: ErrDamaged},
-		{name: "plain DER in a sealed store", value: s.der, want: LookupStats{Damaged: 1}, err: ErrDamaged},
-		{name: "sealed value in a plain store", value: sealed(1, s.id, nil), o: CacheOptions{Codec: InsecurePlaintext()}, want: LookupStats{Damaged: 1}, err: ErrDamaged},
+		{name: "plain DER in a sealed store", value: s.der, want: LookupStats{OtherFormat: 1}, err: ErrOtherFormat},
+		{name: "sealed value in a plain store", value: sealed(1, s.id, nil), o: CacheOptions{Codec: InsecurePlaintext()}, want: LookupStats{OtherFormat: 1}, err: ErrOtherFormat},
 		{name: "as large as allowed", value: sealed(1, s.id, func(r *Record) { r.DER = make([]byte, 1024-offCtx-len(s.idContext)-tagSize) }), o: CacheOptions{MaxValue: 1024}, want: LookupStats{Hit: 1}},
 		{name: "larger", value: sealed(1, s.id, func(r *Record) { r.DER = make([]byte, 1025-offCtx-len(s.idContext)-tagSize) }), o: CacheOptions{MaxValue: 1024}, want: LookupStats{TooLarge: 1}, err: errAny},
 		{name: "store error", before: fail(errBroken), want: LookupStats{Error: 1}, err: errBroken},

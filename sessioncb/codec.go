@@ -27,8 +27,8 @@ type Codec interface {
 	// caller owns the value.
 	Encode(key Key, r Record) (value []byte, err error)
 	// Decode is its inverse, for bytes that anybody may have written. It may
-	// use value's memory for r. An error makes the lookup a miss; ErrOtherKey
-	// and ErrOtherID are counted under their own names.
+	// use value's memory for r. An error makes the lookup a miss; ErrOtherKey,
+	// ErrOtherID and ErrOtherFormat are counted under their own names.
 	Decode(key Key, value []byte) (r Record, err error)
 }
 
@@ -38,7 +38,10 @@ var (
 	ErrOtherKey = errors.New("sessioncb: value was sealed with a key that is not in the ring")
 	// ErrOtherID: sealed for another session id; the store gave the wrong value.
 	ErrOtherID = errors.New("sessioncb: value was sealed for another session id")
-	// ErrDamaged: cut short, altered, or no such value at all.
+	// ErrOtherFormat: not a value of this Codec, or of a version of it that is
+	// not known here; somebody else writes this store.
+	ErrOtherFormat = errors.New("sessioncb: value has another format")
+	// ErrDamaged: cut short, or altered.
 	ErrDamaged = errors.New("sessioncb: value is damaged")
 )
 
@@ -55,7 +58,10 @@ func (plaintext) Encode(_ Key, r Record) ([]byte, error) { return bytes.Clone(r.
 
 func (plaintext) Decode(_ Key, value []byte) (Record, error) {
 	// A DER of one SEQUENCE; the binding decodes it with all its checks.
-	if len(value) < 2 || value[0] != 0x30 {
+	switch {
+	case len(value) > 0 && value[0] != 0x30:
+		return Record{}, ErrOtherFormat
+	case len(value) < 2:
 		return Record{}, ErrDamaged
 	}
 	return Record{DER: value}, nil

@@ -20,12 +20,13 @@ type fakeSession struct {
 	err           error // of MarshalBinary
 	time          time.Time
 	timeout       time.Duration
+	version       uint16 // 0 is TLS 1.3
 	marshaled     []byte // what MarshalBinary gave out last
 }
 
 func (s *fakeSession) ID() []byte                                  { return bytes.Clone(s.id) }
 func (s *fakeSession) IDContext() []byte                           { return bytes.Clone(s.idContext) }
-func (s *fakeSession) Version() uint16                             { return tls.VersionTLS13 }
+func (s *fakeSession) Version() uint16                             { return or(s.version, tls.VersionTLS13) }
 func (s *fakeSession) Time() time.Time                             { return s.time }
 func (s *fakeSession) Timeout() time.Duration                      { return s.timeout }
 func (s *fakeSession) ServerName() string                          { return "" }
@@ -52,13 +53,15 @@ func (c *fakeConn) ServerName() string       { return "" }
 func (c *fakeConn) SessionIDContext() []byte { return c.idContext }
 func (c *fakeConn) RemoteAddr() net.Addr     { return nil }
 
-// fakeStore is a map, with a hook before each call that may fail or hang.
+// fakeStore is a map, with hooks before and after each call that may fail or
+// hang: between the two the map is read or written.
 type fakeStore struct {
 	mu     sync.Mutex
 	values map[string][]byte
 	ttls   map[string]time.Duration
 	calls  map[string]int // by name of the method
 	before func(ctx context.Context, method string) error
+	after  func(ctx context.Context, method string)
 }
 
 func newFakeStore() *fakeStore {
@@ -76,10 +79,27 @@ func (s *fakeStore) enter(ctx context.Context, method string) error {
 	return nil
 }
 
+func (s *fakeStore) leave(ctx context.Context, method string) {
+	s.mu.Lock()
+	after := s.after
+	s.mu.Unlock()
+	if after != nil {
+		after(ctx, method)
+	}
+}
+
+// hook sets before while calls are under way.
+func (s *fakeStore) hook(before func(ctx context.Context, method string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
 func (s *fakeStore) Get(ctx context.Context, key Key) ([]byte, error) {
 	if err := s.enter(ctx, "Get"); err != nil {
 		return nil, err
 	}
+	defer s.leave(ctx, "Get")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, ok := s.values[string(key.ID)]
@@ -93,6 +113,7 @@ func (s *fakeStore) Put(ctx context.Context, key Key, value []byte, ttl time.Dur
 	if err := s.enter(ctx, "Put"); err != nil {
 		return err
 	}
+	defer s.leave(ctx, "Put")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values[string(key.ID)] = bytes.Clone(value)
@@ -104,6 +125,7 @@ func (s *fakeStore) Delete(ctx context.Context, key Key) error {
 	if err := s.enter(ctx, "Delete"); err != nil {
 		return err
 	}
+	defer s.leave(ctx, "Delete")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.values, string(key.ID))
@@ -114,4 +136,29 @@ func (s *fakeStore) count(method string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[method]
+}
+
+// value returns what the store holds, nil for nothing.
+func (s *fakeStore) value(id []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[string(id)]
+}
+
+// claimingStore is a fakeStore that can claim too.
+type claimingStore struct{ *fakeStore }
+
+func (s claimingStore) Claim(ctx context.Context, key Key) ([]byte, error) {
+	if err := s.enter(ctx, "Claim"); err != nil {
+		return nil, err
+	}
+	defer s.leave(ctx, "Claim")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.values[string(key.ID)]
+	if !ok {
+		return nil, ErrNotFound
+	}
+	delete(s.values, string(key.ID))
+	return v, nil
 }

@@ -34,9 +34,8 @@ func logOf() (*slog.Logger, func() []string) {
 func TestLogTellsChangesOnly(t *testing.T) {
 	log, lines := logOf()
 	store := newFakeStore()
-	c := newTestCache(t, store, CacheOptions{Logger: log})
 	now := cacheTime
-	c.now = func() time.Time { return now }
+	c := newTestCache(t, store, CacheOptions{Logger: log, MissTTL: -1, Now: func() time.Time { return now }})
 	down := func(context.Context, string) error { return errBroken }
 	lookups := func(n int) {
 		for range n {

@@ -35,10 +35,12 @@ type KeyRing struct {
 	keys   atomic.Pointer[[]ringKey] // newest first; replaced whole, never written to
 }
 
-// A ringKey is a key and the name under which envelopes speak of it.
+// A ringKey is a key, the name under which envelopes speak of it, and what is
+// derived from it once.
 type ringKey struct {
 	id  keyID
 	key [KeySize]byte
+	tag [KeySize]byte // tags session ids: see tag.go
 }
 
 // A keyID names a key and reveals nothing of it.
@@ -157,6 +159,11 @@ func newRingKey(key []byte) (ringKey, error) {
 	if e.key == [KeySize]byte{} {
 		return ringKey{}, errors.New("a key of zeros is no key")
 	}
+	tag, err := tagKey(key)
+	if err != nil {
+		return ringKey{}, err
+	}
+	e.tag = tag
 	return e, nil
 }
 

@@ -95,10 +95,13 @@ func seal(key ringKey, salt [saltSize]byte, id []byte, r Record) ([]byte, error)
 	return aead.Seal(v, nonce, r.DER, associated(v, id)), nil
 }
 
-// openEnvelope undoes seal, in place. Its errors are ErrOtherKey, ErrOtherID
-// and ErrDamaged.
+// openEnvelope undoes seal, in place. Its errors are ErrOtherFormat,
+// ErrOtherKey, ErrOtherID and ErrDamaged.
 func openEnvelope(find func(keyID) (ringKey, bool), id, v []byte) (Record, error) {
-	if len(v) < offCtx || !bytes.Equal(v[:offKeyID], envelopeMagic) {
+	if n := min(len(v), offKeyID); !bytes.Equal(v[:n], envelopeMagic[:n]) {
+		return Record{}, ErrOtherFormat
+	}
+	if len(v) < offCtx {
 		return Record{}, ErrDamaged
 	}
 	n := int(v[offCtxLen])

@@ -116,6 +116,8 @@ func TestEveryBitCounts(t *testing.T) {
 	v := mustSeal(t, testKey(1), sealID, sealRec)
 	want := func(i int) error {
 		switch {
+		case i < offKeyID:
+			return ErrOtherFormat
 		case i >= offKeyID && i < offSalt:
 			return ErrOtherKey
 		case i >= offSalt && i < offExpiry:
@@ -264,7 +266,7 @@ func FuzzOpenEnvelope(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, v []byte) {
 		r, err := open(ring, id, v)
 		if err != nil {
-			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherID) && !errors.Is(err, ErrOtherKey) {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherID) && !errors.Is(err, ErrOtherKey) && !errors.Is(err, ErrOtherFormat) {
 				t.Errorf("unexpected error %v", err)
 			}
 			if r.DER != nil || r.IDContext != nil || !r.Expires.IsZero() {
@@ -308,7 +310,7 @@ func TestFuzzSeedsReach(t *testing.T) {
 		_, err = open(ring, args[0], args[1])
 		reached[err]++
 	}
-	for _, want := range []error{nil, ErrDamaged, ErrOtherID, ErrOtherKey} {
+	for _, want := range []error{nil, ErrDamaged, ErrOtherID, ErrOtherKey, ErrOtherFormat} {
 		if reached[want] == 0 {
 			t.Errorf("no seed ends in %v", want)
 		}

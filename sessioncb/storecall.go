@@ -45,6 +45,19 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.inside.Add(-1) }
 
+// contain makes an error of a panic in call.
+func contain[T any](call func() (T, error)) (value T, err error) {
+	returned := false
+	defer func() {
+		if !returned { // or Goexit, whose deferred calls run too
+			err = &StorePanicError{Value: recover(), Stack: debug.Stack()}
+		}
+	}()
+	value, err = call()
+	returned = true
+	return value, err
+}
+
 // through calls the store on a goroutine of its own and waits for the answer
 // until ctx ends, whether or not the store heeds ctx. What call uses after
 // that must be its own.

@@ -60,7 +60,7 @@ func TestHangingStore(t *testing.T) {
 		s := c.Stats()
 		return s.LookupsInside == 0 && s.WritesInside == 0
 	})
-	c.lookupTimeout = time.Minute
+	c.get.timeout = time.Minute
 	if _, err := c.GetSession(t.Context(), server, []byte("other id")); err != nil {
 		t.Errorf("after the store came back: %v", err)
 	}
@@ -90,14 +90,17 @@ func TestConnectionGone(t *testing.T) {
 	store := newFakeStore()
 	c := newTestCache(t, store, CacheOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
 	store.before = func(ctx context.Context, _ string) error {
 		cancel()
-		<-ctx.Done()
-		return ctx.Err()
+		<-release
+		return ctx.Err() // nil: the call is not this connection's alone
 	}
 	if _, err := c.GetSession(ctx, server, []byte("id")); !errors.Is(err, context.Canceled) {
 		t.Errorf("lookup: %v", err)
 	}
+	close(release)
+	eventually(t, "the call ends", func() bool { return c.Stats().LookupsInside == 0 })
 	c.NewSession(ctx, server, testSession()) // canceled before it began
 	checkStats(t, c, Stats{Lookups: LookupStats{Canceled: 1}, Puts: PutStats{Canceled: 1}})
 	if store.count("Put") != 0 {

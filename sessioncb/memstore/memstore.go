@@ -8,28 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	"github.com/sessioncb/openssl/sessioncb"
+	"github.com/sessioncb/openssl/sessioncb/internal/lru"
 )
 
 // Defaults of Options.
 const (
 	DefaultMaxBytes   = 64 << 20
 	DefaultMaxEntries = 100_000
-)
-
-// entryOverhead is what an entry costs beside its id and value: the struct,
-// its places in map and heap, the allocator's rounding.
-const entryOverhead = 192
-
-// A shard is worth having if it gets at least this much of the bounds; a
-// small store is one shard, and so evicts strictly by least recent use.
-const (
-	maxShards       = 64
-	minShardBytes   = 512 << 10
-	minShardEntries = 128
 )
 
 // Options bound a Store. The zero value takes the defaults.
@@ -45,8 +33,7 @@ type Options struct {
 // Store implements sessioncb.Store and sessioncb.Claimer. Its methods are
 // called concurrently. It has no goroutines and needs no Close.
 type Store struct {
-	seed   maphash.Seed
-	shards []shard
+	values *lru.Cache
 	now    func() time.Time
 }
 
@@ -70,15 +57,7 @@ func New(o Options) (*Store, error) {
 	if o.MaxEntries < 0 {
 		return nil, fmt.Errorf("memstore: MaxEntries is negative: %d", o.MaxEntries)
 	}
-	n := 1
-	for n < maxShards && o.MaxBytes/int64(2*n) >= minShardBytes && o.MaxEntries/(2*n) >= minShardEntries {
-		n *= 2
-	}
-	s := &Store{seed: maphash.MakeSeed(), shards: make([]shard, n), now: time.Now}
-	for i := range s.shards {
-		s.shards[i].init(o.MaxBytes/int64(n), o.MaxEntries/n)
-	}
-	return s, nil
+	return &Store{values: lru.New(o.MaxBytes, o.MaxEntries), now: time.Now}, nil
 }
 
 // Get returns a copy of the value, or sessioncb.ErrNotFound.
@@ -86,7 +65,11 @@ func (s *Store) Get(ctx context.Context, key sessioncb.Key) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s.of(key).get(key.ID, s.now())
+	value, there := s.values.Get(key.ID, s.now())
+	if !there {
+		return nil, sessioncb.ErrNotFound
+	}
+	return value, nil
 }
 
 // Put stores a copy of value, and evicts what no longer fits. A value that
@@ -97,7 +80,10 @@ func (s *Store) Put(ctx context.Context, key sessioncb.Key, value []byte, ttl ti
 		return err
 	}
 	now := s.now()
-	return s.of(key).put(key.ID, value, now, now.Add(ttl))
+	if !s.values.Put(key.ID, value, now, now.Add(ttl)) {
+		return errTooLarge
+	}
+	return nil
 }
 
 // Delete removes the value, if there is one.
@@ -105,7 +91,7 @@ func (s *Store) Delete(ctx context.Context, key sessioncb.Key) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.of(key).take(key.ID, s.now())
+	s.values.Delete(key.ID)
 	return nil
 }
 
@@ -115,8 +101,8 @@ func (s *Store) Claim(ctx context.Context, key sessioncb.Key) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	value := s.of(key).take(key.ID, s.now())
-	if value == nil {
+	value, there := s.values.Take(key.ID, s.now())
+	if !there {
 		return nil, sessioncb.ErrNotFound
 	}
 	return value, nil
@@ -124,29 +110,14 @@ func (s *Store) Claim(ctx context.Context, key sessioncb.Key) ([]byte, error) {
 
 // Len returns the number of sessions that have not expired.
 func (s *Store) Len() int {
-	n, _ := s.size()
+	n, _ := s.values.Size(s.now())
 	return n
 }
 
 // Bytes returns what MaxBytes bounds, without what has expired.
 func (s *Store) Bytes() int64 {
-	_, bytes := s.size()
+	_, bytes := s.values.Size(s.now())
 	return bytes
-}
-
-func (s *Store) size() (entries int, bytes int64) {
-	now := s.now()
-	for i := range s.shards {
-		n, b := s.shards[i].size(now)
-		entries += n
-		bytes += b
-	}
-	return entries, bytes
-}
-
-// of spreads ids by a hash whose seed nobody knows.
-func (s *Store) of(key sessioncb.Key) *shard {
-	return &s.shards[maphash.Bytes(s.seed, key.ID)%uint64(len(s.shards))]
 }
 
 var errTooLarge = errors.New("memstore: the value is larger than a shard")

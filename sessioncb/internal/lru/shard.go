@@ -1,4 +1,4 @@
-package memstore
+package lru
 
 import (
 	"bytes"
@@ -6,96 +6,104 @@ import (
 	"container/list"
 	"sync"
 	"time"
-
-	"github.com/sessioncb/openssl/sessioncb"
 )
 
-// A shard is a part of the store behind a lock of its own. Its entries hang
-// in three structures at once: by id, by last use, and by expiry. What has
-// expired leaves at the next Put or size, so that it never counts against
+// A shard is a part of the cache behind a lock of its own. Its entries hang
+// in three structures at once: by key, by last use, and by expiry. What has
+// expired leaves at the next Put or Size, so that it never counts against
 // the bounds.
 type shard struct {
 	maxBytes   int64
 	maxEntries int
 
 	mu     sync.Mutex
-	byID   map[string]*entry
+	byKey  map[string]*entry
 	used   list.List // most recently used first
 	expiry expiryHeap
 	bytes  int64
 }
 
 type entry struct {
-	id      string
+	key     string
 	value   []byte
 	expires time.Time
 	used    *list.Element // of shard.used
 	index   int           // in shard.expiry
 }
 
-func (e *entry) cost() int64 { return int64(len(e.id)+len(e.value)) + entryOverhead }
+func (e *entry) cost() int64 { return int64(len(e.key)+len(e.value)) + Overhead }
 
 func (s *shard) init(maxBytes int64, maxEntries int) {
 	s.maxBytes, s.maxEntries = maxBytes, maxEntries
-	s.byID = make(map[string]*entry)
+	s.byKey = make(map[string]*entry)
 }
 
-func (s *shard) get(id []byte, now time.Time) ([]byte, error) {
+func (s *shard) get(key []byte, now time.Time) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.byID[string(id)]
+	e := s.byKey[string(key)]
 	if e == nil || !now.Before(e.expires) {
-		return nil, sessioncb.ErrNotFound
+		return nil, false
 	}
 	s.used.MoveToFront(e.used)
-	return bytes.Clone(e.value), nil
+	return bytes.Clone(e.value), true
 }
 
-func (s *shard) put(id, value []byte, now, expires time.Time) error {
+// put asks allowed under the lock; nil allows.
+func (s *shard) put(key, value []byte, now, expires time.Time, allowed func() bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if allowed != nil && !allowed() {
+		return true
+	}
 	s.expire(now)
-	if old := s.byID[string(id)]; old != nil {
+	if old := s.byKey[string(key)]; old != nil {
 		s.drop(old)
 	}
 	if !now.Before(expires) {
-		return nil
+		return true
 	}
-	e := &entry{id: string(id), value: append([]byte{}, value...), expires: expires}
+	e := &entry{key: string(key), value: append([]byte{}, value...), expires: expires}
 	if e.cost() > s.maxBytes {
-		return errTooLarge
+		return false
 	}
-	for s.bytes+e.cost() > s.maxBytes || len(s.byID) >= s.maxEntries {
+	for s.bytes+e.cost() > s.maxBytes || len(s.byKey) >= s.maxEntries {
 		s.drop(s.used.Back().Value.(*entry))
 	}
-	s.byID[e.id] = e
+	s.byKey[e.key] = e
 	e.used = s.used.PushFront(e)
 	heap.Push(&s.expiry, e)
 	s.bytes += e.cost()
-	return nil
+	return true
 }
 
-// take removes the entry and returns its value, nil if there is none.
-func (s *shard) take(id []byte, now time.Time) []byte {
+func (s *shard) take(key []byte, now time.Time) (value []byte, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.byID[string(id)]
+	e := s.byKey[string(key)]
 	if e == nil {
-		return nil
+		return nil, false
 	}
-	var value []byte
-	if now.Before(e.expires) {
+	if there = now.Before(e.expires); there {
 		value = bytes.Clone(e.value)
 	}
 	s.drop(e)
-	return value
+	return value, there
+}
+
+func (s *shard) delete(key []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.byKey[string(key)]; e != nil {
+		s.drop(e)
+	}
 }
 
 func (s *shard) size(now time.Time) (int, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(now)
-	return len(s.byID), s.bytes
+	return len(s.byKey), s.bytes
 }
 
 // expire drops all that is over at now.
@@ -108,7 +116,7 @@ func (s *shard) expire(now time.Time) {
 // drop takes an entry out of everything, and clears a value that may be a
 // session in plain.
 func (s *shard) drop(e *entry) {
-	delete(s.byID, e.id)
+	delete(s.byKey, e.key)
 	s.used.Remove(e.used)
 	heap.Remove(&s.expiry, e.index)
 	s.bytes -= e.cost()

@@ -1,0 +1,85 @@
+package sessioncb
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// A line is one kind of call into the Store: Get, Claim, Put or Delete. It has
+// a circuit breaker of its own, because stores fail by kind: a full one
+// refuses to put, a replica refuses all but to get.
+type line struct {
+	timeout time.Duration
+	breaker *breaker // nil: none
+	gate    *gate    // shared with the other lines that read, or write
+	health  *health  // the same
+	absent  bool     // that nothing is there is an answer, no failure
+	calls   atomic.Uint64
+
+	log func() *slog.Logger
+	now func() time.Time
+}
+
+// call makes a call of the store: if the breaker allows it and the gate has
+// room, and for no longer than the line's timeout. f may outlive it, with a
+// ctx that has ended; what f uses must be its own.
+func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error)) (T, error) {
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	done, err := l.breaker.allow()
+	if err != nil {
+		return none, err
+	}
+	v := broke
+	defer func() { done(v) }() // whatever the error's own methods do
+	timed, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	value, err := through(timed, l.gate, func(ctx context.Context) (T, error) {
+		l.calls.Add(1)
+		return f(ctx)
+	})
+	v = l.judge(ctx, err)
+	return value, err
+}
+
+// judge tells the health of the store of a call's error, and says what the
+// breaker is to make of it. That the connection went away (ctx was canceled)
+// is no fault of the store. That the gate had no room is no answer of the
+// store's: the calls inside it are judged when they end.
+func (l *line) judge(ctx context.Context, err error) verdict {
+	switch {
+	case err == nil, l.absent && errors.Is(err, ErrNotFound):
+		l.health.worked(l.log(), l.now())
+		return worked
+	case errors.Is(ctx.Err(), context.Canceled):
+		return saysNothing
+	}
+	l.health.failed(l.log(), l.now(), err)
+	if errors.Is(err, ErrStoreBusy) {
+		return saysNothing
+	}
+	return broke
+}
+
+// outcomeOf names the outcome of a call for one who waited with ctx.
+func outcomeOf(ctx context.Context, err error) outcome {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		return hit
+	case errors.Is(ctx.Err(), context.Canceled):
+		return canceled
+	case errors.Is(err, ErrBreakerOpen):
+		return breakerOpen
+	case errors.Is(err, ErrStoreBusy):
+		return busy
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return timedOut
+	}
+	return failed
+}
