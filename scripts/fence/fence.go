@@ -174,9 +174,9 @@ var directions = []direction{
 	{"internal/chost", nil, []string{"cshim", "ssl", "sessioncb/..."}},
 	{"internal/fleetsim", []string{"sessioncb"}, nil},
 	{"internal", nil, nil},
-	{"sessioncb", nil, nil},
-	{"ssl", []string{"cshim", "sessioncb"}, []string{"sessioncb/...", "internal/chost/..."}},
-	{".", []string{"ssl", "sessioncb/..."}, []string{"internal/chost/..."}}, // cmd, bench, scripts
+	{"sessioncb", nil, []string{"internal/testserver"}},
+	{"ssl", []string{"cshim", "sessioncb"}, []string{"sessioncb/...", "internal/chost/...", "internal/testserver"}},
+	{".", []string{"ssl", "sessioncb/...", "internal/testserver"}, []string{"internal/chost/..."}}, // cmd, bench, scripts
 }
 
 func mayImport(name, to string) bool {

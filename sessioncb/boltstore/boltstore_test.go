@@ -92,8 +92,15 @@ func contents(t testing.TB, s *Store) (list []string) {
 	return list
 }
 
+// TestStore: one process has the file, so the suite's clients are one.
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) sessioncb.Store { return testStore(t, hooks{}) })
+	storetest.RunWith(t, storetest.Options{
+		Open:        func(t *testing.T) sessioncb.Store { return testStore(t, hooks{}) },
+		OpenAnother: func(_ *testing.T, s sessioncb.Store) sessioncb.Store { return s },
+		Hang: func(t *testing.T, s sessioncb.Store) (resume func()) {
+			return holdWriter(t, s.(*Store)) // reads go on
+		},
+	})
 }
 
 func TestClose(t *testing.T) {

@@ -31,7 +31,10 @@ func TestStore(t *testing.T) {
 		{"one shard", Options{MaxBytes: 256 << 10, MaxEntries: 100}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) sessioncb.Store { return open(t, test.o) })
+			storetest.RunWith(t, storetest.Options{
+				Open:        func(t *testing.T) sessioncb.Store { return open(t, test.o) },
+				OpenAnother: func(_ *testing.T, s sessioncb.Store) sessioncb.Store { return s },
+			})
 		})
 	}
 }

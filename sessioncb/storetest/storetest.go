@@ -12,8 +12,13 @@
 //		})
 //	}
 //
-// The suite takes about three seconds: it waits for short lifetimes to end. Run
-// it with -race.
+// A store whose clients are several, or whose server can be made to hang, is
+// checked for that too: see RunWith.
+//
+// The suite takes about three seconds for a store in memory, some more for one
+// behind a network. Two checks wait for real time to pass, for a lifetime to
+// end: Expiry and ClaimExpired, which run at the same time. ClaimRace has a
+// thousand rounds (a hundred with -short). Run the suite with -race.
 package storetest
 
 import (
@@ -22,38 +27,78 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/sessioncb/openssl/sessioncb"
 )
 
-// Run runs the suite as subtests of t. Each calls open once for a store of
-// its own, or for a view of the same one: apart from a few fixed ids, which
-// it deletes again, ids are random. If the Store is a Claimer, Claim is
-// checked too, else those subtests are skipped.
+// Options of RunWith.
+type Options struct {
+	// Open returns the store. Each check calls it once, for a store of its own
+	// or for a view of the same one: apart from a few fixed ids, which the
+	// suite deletes again, ids are random.
+	Open func(t *testing.T) sessioncb.Store
+	// OpenAnother returns another client of the store that Open gave to this
+	// check, as another process of the fleet has it. nil: there is none, and
+	// goroutines race on one client.
+	OpenAnother func(t *testing.T, first sessioncb.Store) sessioncb.Store
+	// Hang makes the store hang, with what it stores, until resume is called:
+	// a server that is stopped, not one that is gone. Calls that do without
+	// the server may still answer, but not all. nil: it cannot be done, and
+	// what a call does then is not checked.
+	Hang func(t *testing.T, s sessioncb.Store) (resume func())
+}
+
+// Run runs the suite as subtests of t, with open for Options.Open. If the
+// Store is a Claimer, Claim is checked too, else those subtests are skipped.
 func Run(t *testing.T, open func(t *testing.T) sessioncb.Store) {
+	RunWith(t, Options{Open: open})
+}
+
+// RunWith is Run with more to check: several clients, a server that hangs.
+func RunWith(t *testing.T, o Options) {
 	for _, c := range checks {
+		if c.clients != nil && !c.alone && o.OpenAnother == nil || c.hangs != nil && o.Hang == nil {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			if c.waits {
 				t.Parallel()
 			}
-			s := open(t)
+			s := o.Open(t)
 			if _, ok := s.(sessioncb.Claimer); c.claims && !ok {
 				t.Skip("the store is not a sessioncb.Claimer")
 			}
-			c.run(t, s)
+			switch {
+			case c.clients != nil:
+				all := [clients]sessioncb.Store{s, s, s, s}
+				for i := 1; o.OpenAnother != nil && i < clients; i++ {
+					all[i] = o.OpenAnother(t, s)
+				}
+				c.clients(t, all)
+			case c.hangs != nil:
+				c.hangs(t, s, func() func() { return o.Hang(t, s) })
+			default:
+				c.run(t, s)
+			}
 		})
 	}
 }
 
-// A check is one rule. It stops at the first breach.
+// clients is how many clients of one store race.
+const clients = 4
+
+// A check is one rule. It stops at the first breach. It has one of run,
+// clients and hangs.
 type check struct {
-	name   string
-	claims bool // needs a Claimer
-	waits  bool // for real time to pass
-	run    func(t testing.TB, s sessioncb.Store)
+	name    string
+	claims  bool // needs a Claimer
+	waits   bool // for real time to pass
+	run     func(t testing.TB, s sessioncb.Store)
+	clients func(t testing.TB, s [clients]sessioncb.Store)
+	alone   bool // and clients makes sense if all are one
+	hangs   func(t testing.TB, s sessioncb.Store, hang func() (resume func()))
 }
 
 var checks = []check{
@@ -71,8 +116,10 @@ var checks = []check{
 	{name: "CanceledContext", run: canceledContext},
 	{name: "ClaimTakes", claims: true, run: claimTakes},
 	{name: "ClaimExpired", claims: true, waits: true, run: claimExpired},
-	{name: "ClaimRace", claims: true, run: claimRace},
+	{name: "ClaimRace", claims: true, clients: claimRace, alone: true},
 	{name: "ClaimCanceled", claims: true, run: claimCanceled},
+	{name: "Clients", clients: oneStoreManyClients},
+	{name: "CanceledInMidCall", hangs: canceledInMidCall},
 }
 
 func getReturnsWhatWasPut(t testing.TB, s sessioncb.Store) {
@@ -122,6 +169,7 @@ func binaryIDs(t testing.TB, s sessioncb.Store) {
 	ids := []string{
 		"\x00", "\xff", " ", "a", "A", "\n", "%", ":", "*", "/", "'", "\"", "\\",
 		"a\x00", "\x00a", "a ", " a", "a\r\n", "a\x00b", "a\x00c", "\x00\x00", "\xff\xff",
+		"{", "}", "{}", "{a}", "{a}b", "a{b}", // parts of a key that choose its server
 		"\x80", "\xc3\x28", "\xef\xbf\xbd", // not UTF-8, and what is put in its place
 		full(0x00), full(0xff), full(' '), full('a'), full('a')[:31], full('a')[:31] + "b",
 	}
@@ -271,70 +319,4 @@ func canceledContext(t testing.TB, s sessioncb.Store) {
 	if v, err := s.Get(t.Context(), k); err != nil || string(v) != "value" {
 		t.Fatalf("calls whose ctx was canceled beforehand changed the value: %q, %v", v, err)
 	}
-}
-
-func claimTakes(t testing.TB, s sessioncb.Store) {
-	c := s.(sessioncb.Claimer)
-	k, other := newKey(), newKey()
-	put(t, s, k, []byte("value"), time.Hour)
-	put(t, s, other, []byte("other"), time.Hour)
-	got, err := c.Claim(t.Context(), k)
-	if err != nil || string(got) != "value" {
-		t.Fatalf("Claim: %q, %v", got, err)
-	}
-	wantNotClaimed(t, c, k)
-	wantAbsent(t, s, k)
-	wantValue(t, s, other, []byte("other"))
-	put(t, s, k, []byte("again"), time.Hour)
-	copy(got, "XXXXX") // the caller's
-	if got, err := c.Claim(t.Context(), k); err != nil || string(got) != "again" {
-		t.Fatalf("Claim: %q, %v", got, err)
-	}
-}
-
-func claimExpired(t testing.TB, s sessioncb.Store) {
-	k := newKey()
-	put(t, s, k, []byte("value"), short)
-	time.Sleep(short + grace/2)
-	wantNotClaimed(t, s.(sessioncb.Claimer), k)
-}
-
-func claimRace(t testing.TB, s sessioncb.Store) {
-	const goroutines, rounds = 32, 25
-	c := s.(sessioncb.Claimer)
-	for round := range rounds {
-		k, value := newKey(), fmt.Appendf(nil, "value %d", round)
-		put(t, s, k, value, time.Hour)
-		var mu sync.Mutex
-		wins := 0
-		together(t, goroutines, func(int) error {
-			got, err := c.Claim(t.Context(), k)
-			switch {
-			case errors.Is(err, sessioncb.ErrNotFound):
-				return nil
-			case err != nil:
-				return fmt.Errorf("Claim: %w", err)
-			case !bytes.Equal(got, value):
-				return fmt.Errorf("Claim: got %q, want %q", got, value)
-			}
-			mu.Lock()
-			wins++
-			mu.Unlock()
-			return nil
-		})
-		if wins != 1 {
-			t.Fatalf("round %d: %d of %d claims of one value won, want 1", round, wins, goroutines)
-		}
-		wantAbsent(t, s, k)
-	}
-}
-
-func claimCanceled(t testing.TB, s sessioncb.Store) {
-	k := newKey()
-	put(t, s, k, []byte("value"), time.Hour)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := s.(sessioncb.Claimer).Claim(ctx, k)
-	wantCanceled(t, "Claim", err)
-	wantValue(t, s, k, []byte("value"))
 }

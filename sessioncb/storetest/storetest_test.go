@@ -17,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	short, grace = 200*time.Millisecond, 600*time.Millisecond
+	hangs, soon, recovery = 20*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
 	os.Exit(m.Run())
 }
 
@@ -69,6 +70,17 @@ var faults = []struct{ name, caughtBy string }{
 	{"claims what is over", "ClaimExpired"},
 	{"claim is two steps", "ClaimRace"},
 	{"ignores ctx", "ClaimCanceled"},
+	{"clients have copies", "Clients"},
+	{"clients are strangers", "Clients"},
+	{"a client claims for itself", "ClaimRace"},
+	{"does not hang", "CanceledInMidCall"},
+	{"ignores ctx", "CanceledInMidCall"},
+	{"a hanging get is a miss", "CanceledInMidCall"},
+	{"a hanging put is done", "CanceledInMidCall"},
+	{"a hanging delete is done", "CanceledInMidCall"},
+	{"a hanging claim is a miss", "CanceledInMidCall"},
+	{"hangs for ever", "CanceledInMidCall"},
+	{"forgets when it hangs", "CanceledInMidCall"},
 }
 
 func newModel(fault string) *model { return &model{fault: fault, values: map[string]modelValue{}} }
@@ -244,12 +256,20 @@ func (r *recorder) Fatalf(format string, args ...any) {
 }
 
 // failure runs one check and returns how it failed, or "".
-func failure(t *testing.T, c check, s sessioncb.Store) string {
+func failure(t *testing.T, c check, s *model) string {
 	r := &recorder{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.run(r, s)
+		f := newFleet(s)
+		switch {
+		case c.clients != nil:
+			c.clients(r, [clients]sessioncb.Store{f, f.another(), f.another(), f.another()})
+		case c.hangs != nil:
+			c.hangs(r, f, f.hang)
+		default:
+			c.run(r, s)
+		}
 	}()
 	<-done
 	return r.failure
@@ -257,6 +277,16 @@ func failure(t *testing.T, c check, s sessioncb.Store) string {
 
 func TestSuitePassesAGoodStore(t *testing.T) {
 	Run(t, func(t *testing.T) sessioncb.Store { return newModel("") })
+}
+
+func TestSuitePassesAGoodFleet(t *testing.T) {
+	RunWith(t, Options{
+		Open: func(t *testing.T) sessioncb.Store { return newFleet(newModel("")) },
+		OpenAnother: func(t *testing.T, s sessioncb.Store) sessioncb.Store {
+			return s.(*fleetClient).another()
+		},
+		Hang: func(t *testing.T, s sessioncb.Store) (resume func()) { return s.(*fleetClient).hang() },
+	})
 }
 
 func TestSuiteCatchesEachFault(t *testing.T) {
