@@ -18,7 +18,7 @@ func defaults(t *testing.T, set func(*options)) options {
 	if err := flags.Parse(nil); err != nil {
 		t.Fatal(err)
 	}
-	o.nodes, o.clients, o.ttl, o.length = 20, 2000, 30*time.Minute, time.Hour
+	o.nodes, o.clients, o.ttl, o.length = 20, 800, 30*time.Minute, time.Hour
 	if set != nil {
 		set(&o)
 	}
@@ -108,12 +108,64 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// A stranger's ids cost a lookup each, unless ids are tagged.
+func TestJunk(t *testing.T) {
+	for _, tag := range []bool{false, true} {
+		_, r := simulated(t, func(o *options) { o.junk, o.tag = 2, tag })
+		if r.counts.junkLookups < r.counts.connections {
+			t.Fatalf("%d made-up ids: this shows nothing", r.counts.junkLookups)
+		}
+		want := r.counts.junkLookups
+		if tag {
+			want = 0
+		}
+		if r.counts.junkCalls != want {
+			t.Errorf("TagIDs %v: %d of %d made-up ids reached the store, want %d", tag, r.counts.junkCalls, r.counts.junkLookups, want)
+		}
+		if r.counts.resumed*10 < r.counts.offered*9 {
+			t.Errorf("TagIDs %v: %d of %d offered sessions resumed", tag, r.counts.resumed, r.counts.offered)
+		}
+	}
+}
+
 // A server limited to TLS 1.2 looks up a random id for each new client of both
 // versions.
 func TestCompatibilityIDs(t *testing.T) {
 	_, r := simulated(t, func(o *options) { o.only12, o.tls12 = true, 0 })
 	if want := r.counts.connections - r.counts.offered; r.counts.junkCalls != want {
 		t.Errorf("%d junk lookups, want %d", r.counts.junkCalls, want)
+	}
+}
+
+// Under single use a session resumes once: two connections that start at once
+// with one session make one resumption.
+func TestSingleUse(t *testing.T) {
+	parallel := func(single bool) func(*options) {
+		return func(o *options) { o.parallel, o.single, o.tls12 = 0.5, single, 0 }
+	}
+	_, many := simulated(t, parallel(false))
+	_, once := simulated(t, parallel(true))
+	if many.calls.claims != 0 || once.calls.gets != 0 || once.calls.claims != once.counts.offered {
+		t.Errorf("calls: %+v, single use %+v", many.calls, once.calls)
+	}
+	if once.counts.resumed >= many.counts.resumed*9/10 {
+		t.Errorf("%d resumptions under single use, %d without", once.counts.resumed, many.counts.resumed)
+	}
+}
+
+// A near cache answers where a client comes back to its node.
+func TestNearCache(t *testing.T) {
+	shareOf := func(set func(*options)) float64 {
+		_, r := simulated(t, func(o *options) {
+			o.near, o.tls12, o.faulty = 64<<20, 0, 0
+			set(o)
+		})
+		return float64(r.counts.lookups-reads(&r)) / float64(r.counts.lookups)
+	}
+	sticky := shareOf(func(o *options) { o.sticky = true })
+	random := shareOf(func(o *options) {})
+	if sticky < 0.6 || random > 0.1 {
+		t.Errorf("the near cache answers %.2f of the lookups with sticky, %.2f with random balancing", sticky, random)
 	}
 }
 
