@@ -6,8 +6,12 @@
 //
 //	go run ./internal/fleetsim -nodes 1,10,100 -near 67108864
 //
-// It prints a table in Markdown with a column for each number of nodes. What
-// is simulated is a sample of the fleet's clients; the rates are scaled to
+// It prints a table in Markdown with a column for each number of nodes. Each
+// argument behind -- is more flags, and makes columns of its own:
+//
+//	go run ./internal/fleetsim -brief -- "-ttl 10m" "-ttl 24h"
+//
+// What is simulated is a sample of the fleet's clients; the rates are scaled to
 // -rate connections a second on each node. The same flags and seed give the
 // same table.
 package main
@@ -18,6 +22,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,43 +38,72 @@ func main() {
 }
 
 func run(args []string, out, usage io.Writer) error {
-	var o options
-	set := flag.NewFlagSet("fleetsim", flag.ContinueOnError)
-	set.SetOutput(usage)
-	nodes := o.flags(set)
-	if err := set.Parse(args); err != nil {
-		return err
-	}
-	if set.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", set.Arg(0))
-	}
-	list, err := parseNodes(*nodes)
+	began := time.Now()
+	fleets, brief, err := parse(args, usage)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	var fleets []options
 	var results []result
-	for _, n := range list {
-		each := o
-		each.nodes = n
-		r, err := simulate(each)
+	for i := range fleets {
+		r, err := simulate(fleets[i])
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", fleets[i].title, err)
 		}
-		fleets, results = append(fleets, each), append(results, r)
+		results = append(results, r)
 	}
-	if err := write(out, fleets, results); err != nil {
+	if err := write(out, fleets, results, brief); err != nil {
 		return err
 	}
-	fmt.Fprintln(usage, about(&o, time.Since(began)))
+	fmt.Fprintf(usage, "this took %v\n", time.Since(began).Round(time.Second))
 	return nil
 }
 
-func simulate(o options) (result, error) {
-	if err := o.check(); err != nil {
-		return result{}, err
+// parse makes the fleets: one for each argument behind -- and each
+// number of nodes.
+func parse(args []string, usage io.Writer) (fleets []options, brief bool, err error) {
+	flags := func(o *options) (*flag.FlagSet, *string, *bool) {
+		set := flag.NewFlagSet("fleetsim", flag.ContinueOnError)
+		set.SetOutput(usage)
+		nodes := o.flags(set)
+		return set, nodes, set.Bool("brief", false, "fewer rows")
 	}
+	common, variants := args, []string{""}
+	if i := slices.Index(args, "--"); i >= 0 {
+		common, variants = args[:i], args[i+1:]
+	}
+	for _, variant := range variants {
+		var o options
+		set, nodes, short := flags(&o)
+		if err := set.Parse(append(common[:len(common):len(common)], strings.Fields(variant)...)); err != nil {
+			return nil, false, err
+		}
+		if set.NArg() > 0 {
+			return nil, false, fmt.Errorf("unexpected argument %q", set.Arg(0))
+		}
+		brief = *short
+		list, err := parseNodes(*nodes)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, o.nodes = range list {
+			switch {
+			case variant == "":
+				o.title = fmt.Sprint(o.nodes)
+			case len(list) == 1:
+				o.title = "`" + variant + "`"
+			default:
+				o.title = fmt.Sprintf("%d `%s`", o.nodes, variant)
+			}
+			if err := o.check(); err != nil {
+				return nil, false, err
+			}
+			fleets = append(fleets, o)
+		}
+	}
+	return fleets, brief, nil
+}
+
+func simulate(o options) (result, error) {
 	f, err := newFleet(o)
 	if err != nil {
 		return result{}, err

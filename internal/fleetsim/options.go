@@ -11,6 +11,7 @@ import (
 
 // options are one simulated fleet. Shares are 0 to 1.
 type options struct {
+	title string // of its column
 	nodes int
 	rate  float64 // connections a second and node that results are scaled to
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
 
 // A result is what a fleet did in its measured time, and what its stores hold
@@ -35,8 +34,9 @@ func (r *result) since(before result) {
 
 // A row is a line of the report; show makes its cell for one fleet.
 type row struct {
-	name string
-	show func(o *options, r *result) string
+	name  string
+	brief bool // stands in the short table too
+	show  func(o *options, r *result) string
 }
 
 // scaled is n of the measured time as a rate, in the fleet that is meant: the
@@ -70,47 +70,55 @@ func connections(r *result) int64 { return r.counts.connections }
 func reads(r *result) int64       { return r.calls.gets + r.calls.claims }
 
 var rows = []row{
-	{"connections/s", perSecond(connections)},
-	{"offer a session", share(func(r *result) int64 { return r.counts.offered }, connections)},
-	{"resume", share(func(r *result) int64 { return r.counts.resumed }, connections)},
-	{"of those that offer", share(func(r *result) int64 { return r.counts.resumed }, func(r *result) int64 { return r.counts.offered })},
-	{"full handshakes/s", perSecond(func(r *result) int64 { return r.counts.full })},
-	{"lookups/s", perSecond(func(r *result) int64 { return r.counts.lookups })},
-	{"answered without the store", share(func(r *result) int64 { return r.counts.lookups - reads(r) }, func(r *result) int64 { return r.counts.lookups })},
-	{"store: gets/s", perSecond(func(r *result) int64 { return r.calls.gets })},
-	{"store: claims/s", perSecond(func(r *result) int64 { return r.calls.claims })},
-	{"store: of both, found", share(func(r *result) int64 { return r.calls.found }, reads)},
-	{"store: of both, junk", share(func(r *result) int64 { return r.counts.junkCalls }, reads)},
-	{"store: puts/s", perSecond(func(r *result) int64 { return r.calls.puts })},
-	{"store: deletes/s", perSecond(func(r *result) int64 { return r.calls.deletes })},
-	{"store: calls/s", perSecond(func(r *result) int64 { return r.calls.calls() })},
-	{"store: calls for a connection", func(o *options, r *result) string {
+	{"connections/s", false, perSecond(connections)},
+	{"offer a session", false, share(func(r *result) int64 { return r.counts.offered }, connections)},
+	{"resume", true, share(func(r *result) int64 { return r.counts.resumed }, connections)},
+	{"of those that offer", false, share(func(r *result) int64 { return r.counts.resumed }, func(r *result) int64 { return r.counts.offered })},
+	{"full handshakes/s", false, perSecond(func(r *result) int64 { return r.counts.full })},
+	{"lookups/s", false, perSecond(func(r *result) int64 { return r.counts.lookups })},
+	{"answered without the store", true, share(func(r *result) int64 { return r.counts.lookups - reads(r) }, func(r *result) int64 { return r.counts.lookups })},
+	{"store: gets/s", true, perSecond(func(r *result) int64 { return r.calls.gets })},
+	{"store: claims/s", true, perSecond(func(r *result) int64 { return r.calls.claims })},
+	{"store: of both, found", false, share(func(r *result) int64 { return r.calls.found }, reads)},
+	{"store: of both, junk", true, share(func(r *result) int64 { return r.counts.junkCalls }, reads)},
+	{"store: puts/s", true, perSecond(func(r *result) int64 { return r.calls.puts })},
+	{"store: deletes/s", false, perSecond(func(r *result) int64 { return r.calls.deletes })},
+	{"store: calls/s", false, perSecond(func(r *result) int64 { return r.calls.calls() })},
+	{"store: calls for a connection", true, func(o *options, r *result) string {
 		return fmt.Sprintf("%.2f", float64(r.calls.calls())/float64(r.counts.connections))
 	}},
-	{"store: values written, B/s", perSecond(func(r *result) int64 { return r.calls.wrote })},
-	{"store: values read, B/s", perSecond(func(r *result) int64 { return r.calls.read })},
-	{"sessions alive", func(o *options, r *result) string { return short(alive(o, r, float64(r.sessions))) }},
-	{"puts/s x lifetime", func(o *options, r *result) string {
+	{"store: values written, B/s", false, perSecond(func(r *result) int64 { return r.calls.wrote })},
+	{"store: values read, B/s", false, perSecond(func(r *result) int64 { return r.calls.read })},
+	{"sessions alive", true, func(o *options, r *result) string { return short(alive(o, r, float64(r.sessions))) }},
+	{"puts/s x lifetime", false, func(o *options, r *result) string {
 		return short(scaled(o, r, r.calls.puts) * o.ttl.Seconds())
 	}},
-	{"their values, B", func(o *options, r *result) string { return short(alive(o, r, float64(r.bytes))) }},
-	{"connections simulated", func(o *options, r *result) string { return short(float64(r.counts.connections)) }},
+	{"their values, B", true, func(o *options, r *result) string { return short(alive(o, r, float64(r.bytes))) }},
+	{"connections simulated", false, func(o *options, r *result) string { return short(float64(r.counts.connections)) }},
 }
 
-// write prints a table in Markdown, a column for each fleet.
-func write(w io.Writer, fleets []options, results []result) error {
+// write prints a table in Markdown, a column for each fleet. Rows that are
+// empty in all columns are left out.
+func write(w io.Writer, fleets []options, results []result, brief bool) error {
 	var b strings.Builder
 	b.WriteString("| nodes |")
 	for i := range fleets {
-		fmt.Fprintf(&b, " %s |", short(float64(fleets[i].nodes)))
+		fmt.Fprintf(&b, " %s |", fleets[i].title)
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(fleets)) + "\n")
 	for _, row := range rows {
-		fmt.Fprintf(&b, "| %s |", row.name)
-		for i := range fleets {
-			fmt.Fprintf(&b, " %s |", row.show(&fleets[i], &results[i]))
+		if brief && !row.brief {
+			continue
 		}
-		b.WriteString("\n")
+		line, something := "| "+row.name+" |", false
+		for i := range fleets {
+			cell := row.show(&fleets[i], &results[i])
+			line += " " + cell + " |"
+			something = something || strings.ContainsAny(cell, "123456789")
+		}
+		if something {
+			b.WriteString(line + "\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -132,10 +140,4 @@ func short(v float64) string {
 		v /= 1000
 	}
 	return ""
-}
-
-// about describes the run, for the line under the table.
-func about(o *options, took time.Duration) string {
-	return fmt.Sprintf("%d clients, sessions live %v, %v measured after %v, seed %d; this took %v.",
-		o.clients, o.ttl, o.length, o.ttl, o.seed, took.Round(time.Second))
 }
