@@ -3,7 +3,6 @@ package sessioncb
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"time"
 )
@@ -35,7 +34,7 @@ type Cache struct {
 	behind *behind
 	misses *misses
 
-	epochs  epochs
+	epochs  *epochs
 	flights flight // of lookups
 	deletes flight
 
@@ -69,7 +68,7 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 		singleUse:    o.SingleUse,
 		logger:       o.Logger,
 		now:          o.Now,
-		epochs:       epochs{seed: maphash.MakeSeed()},
+		epochs:       newEpochs(),
 		lookups:      gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
 		writes:       gate{limit: int64(or(o.MaxCalls, DefaultMaxCalls))},
 		lookupHealth: health{bad: "session store lookups fail", good: "session store lookups work again"},

@@ -16,6 +16,8 @@ type epochs struct {
 	slots [4096]atomic.Uint64
 }
 
+func newEpochs() *epochs { return &epochs{seed: maphash.MakeSeed()} }
+
 // An epoch is a moment in the life of an id.
 type epoch struct {
 	slot *atomic.Uint64

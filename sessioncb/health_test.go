@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,20 +14,34 @@ import (
 
 // logOf returns a logger and what it has written: level and message only.
 func logOf() (*slog.Logger, func() []string) {
-	var b bytes.Buffer
-	h := slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	b := new(lockedBuffer)
+	h := slog.NewTextHandler(b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.LevelKey || a.Key == slog.MessageKey || a.Key == "failures" {
 			return a
 		}
 		return slog.Attr{}
 	}})
 	return slog.New(h), func() (lines []string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		for line := range strings.Lines(b.String()) {
 			lines = append(lines, strings.TrimSpace(line))
 		}
 		b.Reset()
 		return lines
 	}
+}
+
+// lockedBuffer is written by goroutines that the reader does not wait for.
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
 }
 
 // TestLogTellsChangesOnly: one line when the store begins to fail, one when
@@ -89,4 +104,24 @@ func TestDefaultLoggerIsAskedLate(t *testing.T) {
 	if got := lines(); len(got) != 1 {
 		t.Errorf("lines in the default logger: %q", got)
 	}
+}
+
+// askingHandler asks the cache for its Stats at each line.
+type askingHandler struct {
+	slog.Handler
+	c *Cache
+	n int
+}
+
+func (h *askingHandler) logger() *slog.Logger {
+	h.Handler = slog.DiscardHandler
+	return slog.New(h)
+}
+
+func (h *askingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *askingHandler) Handle(context.Context, slog.Record) error {
+	h.n++
+	h.c.Stats()
+	return nil
 }

@@ -76,14 +76,9 @@ func parseKey(line string) ([]byte, error) {
 // (not looked at on Windows): whoever reads it can read and forge sessions.
 // A file that does not exist is fs.ErrNotExist.
 func LoadKeyFile(path string) (*KeyRing, error) {
-	text, err := readKeyFile(path)
+	keys, err := loadKeys(path)
 	if err != nil {
-		return nil, fmt.Errorf("sessioncb: load key file: %w", err)
-	}
-	defer clear(text)
-	keys, err := ParseKeys(text)
-	if err != nil {
-		return nil, fmt.Errorf("sessioncb: load key file %s: %w", path, err)
+		return nil, fmt.Errorf("sessioncb: %w", err)
 	}
 	ring, err := NewKeyRing(keys...)
 	for _, key := range keys {
@@ -93,6 +88,20 @@ func LoadKeyFile(path string) (*KeyRing, error) {
 		return nil, fmt.Errorf("sessioncb: load key file %s: %w", path, err)
 	}
 	return ring, nil
+}
+
+// loadKeys reads the keys in a file. They are the caller's to clear.
+func loadKeys(path string) ([][]byte, error) {
+	text, err := readKeyFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("load key file: %w", err)
+	}
+	defer clear(text)
+	keys, err := ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("load key file %s: %w", path, err)
+	}
+	return keys, nil
 }
 
 func readKeyFile(path string) ([]byte, error) {

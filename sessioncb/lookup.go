@@ -94,12 +94,12 @@ func (l *lookup) find(ctx context.Context) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 
-	key := Key{ID: bytes.Clone(l.key.ID)} // the call may outlive this lookup
+	key := l.key.clone() // the call may outlive this lookup
 	value, first, err := c.flights.do(ctx, key, func(ctx context.Context) ([]byte, error) {
 		return call(ctx, &c.get, func(ctx context.Context) ([]byte, error) { return c.store.Get(ctx, key) })
 	})
 	if errors.Is(err, ErrNotFound) && first {
-		c.misses.keep(key, l.epoch)
+		c.misses.keep(l.key, l.epoch)
 	}
 	if err != nil {
 		return nil, err
@@ -112,13 +112,13 @@ func (l *lookup) find(ctx context.Context) ([]byte, error) {
 
 // claim takes the session out of the store.
 func (l *lookup) claim(ctx context.Context) ([]byte, error) {
-	c, key := l.c, Key{ID: bytes.Clone(l.key.ID)}
+	c, key := l.c, l.key.clone()
 	l.from = claimed
 	return call(ctx, &c.claim, func(ctx context.Context) ([]byte, error) {
 		// Lookups of TLS 1.2 may have met it. What they keep is of no use to
 		// anybody, and is gone.
 		defer c.forget(key)
-		value, err := c.claimer.Claim(ctx, key)
+		value, err := c.claimer.Claim(ctx, key.clone())
 		if err == nil {
 			c.count.claimed.Add(1)
 		}

@@ -1,6 +1,7 @@
 package sessioncb
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -15,6 +16,9 @@ type Key struct{ ID []byte }
 // Hex returns the id in lower-case hexadecimal, the form of most stores that
 // cannot take binary keys.
 func (k Key) Hex() string { return hex.EncodeToString(k.ID) }
+
+// clone is for a store, which shall not write into a key that is still used.
+func (k Key) clone() Key { return Key{ID: bytes.Clone(k.ID)} }
 
 // ErrNotFound is what Get and Claim of a Store report for a key that is not
 // there or has expired.

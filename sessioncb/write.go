@@ -130,7 +130,7 @@ func (c *Cache) callPut(ctx context.Context, key Key, value []byte, expires time
 	_, err := call(ctx, &c.put, func(ctx context.Context) (struct{}, error) {
 		defer clear(value) // here, because the store may still read it after the deadline
 		defer c.written(key)
-		return struct{}{}, c.store.Put(ctx, key, value, expires.Sub(c.now()))
+		return struct{}{}, c.store.Put(ctx, key.clone(), value, expires.Sub(c.now()))
 	})
 	return err
 }
@@ -141,7 +141,7 @@ func (c *Cache) storeDelete(ctx context.Context, key Key) error {
 	_, _, err := c.deletes.do(ctx, key, func(ctx context.Context) ([]byte, error) {
 		_, err := call(ctx, &c.delete, func(ctx context.Context) (struct{}, error) {
 			defer c.forget(key)
-			return struct{}{}, c.store.Delete(ctx, key)
+			return struct{}{}, c.store.Delete(ctx, key.clone())
 		})
 		return nil, err
 	})
