@@ -108,23 +108,22 @@ func New(client *memcache.Client, o Options) (*Store, error) {
 }
 
 // do runs one call with its ctx, and gives its error a name.
-func do[T any](ctx context.Context, s *Store, what string, k sessioncb.Key, f func(key string) (T, error)) (value T, err error) {
+func do[T any](ctx context.Context, s *Store, what string, k sessioncb.Key, f func(key string) (T, error)) (T, error) {
+	var none T
 	if len(k.ID) == 0 || len(k.ID) > maxID {
-		err = fmt.Errorf("an id has 1 to %d bytes, not %d", maxID, len(k.ID))
-	} else {
-		key := s.prefix + k.Hex()
-		value, err = awaited.Call(ctx, func(context.Context) (T, error) { return f(key) })
+		return none, fmt.Errorf("memcachestore: %s: an id has 1 to %d bytes, not %d", what, maxID, len(k.ID))
 	}
+	key := s.prefix + k.Hex()
+	value, err := awaited.Call(ctx, func(context.Context) (T, error) { return f(key) })
 	switch {
 	case err == nil:
 		return value, nil
 	case errors.Is(err, memcache.ErrCacheMiss):
-		err = sessioncb.ErrNotFound
-	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
-		err = fmt.Errorf("memcachestore: %s: %w", what, err)
+		return none, sessioncb.ErrNotFound
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return none, err
 	}
-	var none T
-	return none, err
+	return none, fmt.Errorf("memcachestore: %s: %w", what, err)
 }
 
 // get is Get of the client, for the key that was asked for and no other.

@@ -44,7 +44,11 @@ func checkClient(client redis.UniversalClient, o Options) error {
 			return errors.New("the client is nil")
 		}
 		opt := c.Options()
-		return checkOptions(o, opt.ContextTimeoutEnabled, opt.ReadTimeout, false)
+		readTimeout := opt.ReadTimeout
+		if readTimeout == 0 { // its servers' clients have the default, and it does not say so
+			readTimeout = 5 * time.Second
+		}
+		return checkOptions(o, opt.ContextTimeoutEnabled, readTimeout, false)
 	}
 	if o.WaitReplicas > 0 {
 		return fmt.Errorf("WaitReplicas with a client of type %T: only go-redis's own tell which connection a claim went over", client)

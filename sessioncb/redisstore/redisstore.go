@@ -127,21 +127,41 @@ func (s *Store) key(k sessioncb.Key) (string, error) {
 
 // do runs one call with its ctx, and gives its error a name.
 func do[T any](ctx context.Context, s *Store, what string, k sessioncb.Key, f func(ctx context.Context, key string) (T, error)) (T, error) {
+	var none T
 	key, err := s.key(k)
-	var value T
-	if err == nil {
-		value, err = awaited.Call(ctx, func(ctx context.Context) (T, error) { return f(ctx, key) })
+	if err != nil {
+		return none, fmt.Errorf("redisstore: %s: %w", what, err)
 	}
+	value, err := awaited.Call(ctx, func(ctx context.Context) (T, error) { return f(ctx, key) })
 	switch {
 	case err == nil:
 		return value, nil
 	case errors.Is(err, redis.Nil):
-		err = sessioncb.ErrNotFound
-	case !errors.Is(err, ctx.Err()) || ctx.Err() == nil:
-		err = fmt.Errorf("redisstore: %s: %w", what, err)
+		return none, sessioncb.ErrNotFound
 	}
-	var none T
-	return none, err
+	s.lookAgain(ctx, err)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return none, err
+	}
+	return none, fmt.Errorf("redisstore: %s: %w", what, err)
+}
+
+// lookAgain has a cluster client find out who is master now, after an error
+// that is no answer. By itself go-redis asks when a server redirects it, which
+// one that is gone does not do, or once a minute
+// (ClusterOptions.ClusterStateReloadInterval): so long it would go on to send
+// writes to a master that is gone. It asks in the background, five times a
+// second at most.
+func (s *Store) lookAgain(ctx context.Context, err error) {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return
+	}
+	var answer redis.Error
+	if errors.As(err, &answer) && !redis.IsClusterDownError(err) {
+		return
+	}
+	cluster.ReloadState(ctx)
 }
 
 // Get returns the value, or sessioncb.ErrNotFound.

@@ -1,6 +1,8 @@
 package redisstore
 
 import (
+	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -10,6 +12,15 @@ import (
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/storetest"
 )
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // it tells of each connection that fails, and here many do
+	os.Exit(m.Run())
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // client makes one as the package's doc has it, closed with the test.
 func client(t testing.TB, o redis.UniversalOptions) redis.UniversalClient {

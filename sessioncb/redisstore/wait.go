@@ -52,7 +52,6 @@ func (w waiter) claim(ctx context.Context, client redis.UniversalClient, key str
 			ask = true
 			node, err = nodeAt(ctx, cluster, asked, err)
 		default:
-			cluster.ReloadState(ctx) // it may have another master by the next claim
 			return nil, err
 		}
 	}
