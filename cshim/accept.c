@@ -43,12 +43,12 @@ static int expired(const SSL_SESSION *s)
     return made + life < now;
 }
 
-static int suits_version(const SSL *ssl, const SSL_SESSION *s)
+static int suits_version(int want, const SSL_SESSION *s)
 {
     int version = SSL_SESSION_get_protocol_version(s);
     int suite13 = strcmp(SSL_CIPHER_get_version(SSL_SESSION_get0_cipher(s)), "TLSv1.3") == 0;
 
-    return version == SSL_version(ssl) && suite13 == (version == TLS1_3_VERSION);
+    return version == want && suite13 == (version == TLS1_3_VERSION);
 }
 
 /*
@@ -114,10 +114,11 @@ static int ems_offered(SSL *ssl)
 }
 
 /*
- * 0, or why the session may not be returned for this id. sid_ctx_len is -1
- * where the context of the SSL is not known (libssl compares it then).
+ * 0, or why the session may not be returned for this id in a handshake of this
+ * version. sid_ctx_len is -1 where the context of the SSL is not known (libssl
+ * compares it then).
  */
-int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
+int sc_refuse(SSL *ssl, int version, const SSL_SESSION *s, const unsigned char *id, int len,
               const unsigned char *sid_ctx, int sid_ctx_len)
 {
     const unsigned char *p;
@@ -135,7 +136,7 @@ int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
     /* libssl ends the handshake over this one. */
     if (n == 0 && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0)
         return SC_WRONG_CONTEXT;
-    if (!suits_version(ssl, s))
+    if (!suits_version(version, s))
         return SC_WRONG_VERSION;
     if (expired(s))
         return SC_PAST;
@@ -143,7 +144,11 @@ int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
         return SC_NOT_RESUMABLE;
     if (SSL_SESSION_get_master_key(s, NULL, 0) == 0)
         return SC_MALFORMED;
-    if (SSL_version(ssl) < TLS1_3_VERSION) {
+    /* Nobody is asked for a certificate on a resumption. */
+    if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0
+        && SSL_SESSION_get0_peer((SSL_SESSION *)s) == NULL)
+        return SC_NO_PEER;
+    if (version < TLS1_3_VERSION) {
         if (!cipher_offered(ssl, s))
             return SC_CIPHER_NOT_OFFERED;
         if (!ems_offered(ssl) && has_ems(s))

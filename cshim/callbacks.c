@@ -25,7 +25,7 @@ int sc_set_context_of(SSL_CTX *ctx, sc_context *c)
 }
 
 /* Our connection, if this callback runs inside a call of ours for its SSL. */
-static sc_conn *conn_of(const SSL *ssl)
+sc_conn *sc_conn_of(const SSL *ssl)
 {
     sc_record *r = sc_record_current();
 
@@ -36,12 +36,14 @@ static sc_conn *conn_of(const SSL *ssl)
 
 int sc_on_new(SSL *ssl, SSL_SESSION *s)
 {
-    sc_conn *conn = conn_of(ssl);
+    sc_conn *conn = sc_conn_of(ssl);
     sc_session *b;
 
     if (conn == NULL)
         return 0;
     ERR_set_mark();
+    if (SSL_is_server(ssl) && SSL_version(ssl) < TLS1_3_VERSION)
+        sc_bound_age(conn, s);  /* one of TLS 1.3 was bounded before its ticket was made */
     b = sc_session_box(s);  /* takes the reference that libssl made for us */
     ERR_pop_to_mark();
     if (b == NULL) {
@@ -56,7 +58,7 @@ int sc_on_new(SSL *ssl, SSL_SESSION *s)
 
 SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy)
 {
-    sc_conn *conn = conn_of(ssl);
+    sc_conn *conn = sc_conn_of(ssl);
 
     *copy = 0;
     return conn != NULL ? sc_hello_session(conn, id, len) : NULL;
@@ -105,7 +107,7 @@ static SSL_SESSION *ask_go(sc_context *c, SSL *ssl, const unsigned char *id, int
         free(a.der);
     }
     if (s != NULL)
-        why = sc_refuse(ssl, s, id, len, NULL, -1);
+        why = sc_refuse(ssl, SSL_version(ssl), s, id, len, NULL, -1);
     if (why != 0) {
         atomic_fetch_add(&c->refused[why], 1);
         SSL_SESSION_free(s);
@@ -260,6 +262,9 @@ void sc_context_unref(sc_context *c)
         return;
     sc_session_free_list(atomic_load(&c->removed));
     OPENSSL_free(c->alpn);
+    OPENSSL_free(c->cipher_list);
+    OPENSSL_free(c->cipher_suites);
+    OPENSSL_free(c->groups);
     sessioncbDelete(c->handle);
     OPENSSL_free(c);
     atomic_fetch_sub(&sc_live_contexts, 1);

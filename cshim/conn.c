@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <openssl/sslerr.h>
 #include <openssl/x509v3.h>
 #include "shim.h"
 
@@ -23,7 +24,7 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
         return NULL;
     }
     c->fd = -1;
-    c->birth = ctx;
+    c->birth = c->host = ctx;
     c->announced_end = &c->announced;
     c->ssl = SSL_new(ctx->ctx);
     b = c->ssl != NULL ? sc_bio_new(c) : NULL;
@@ -53,7 +54,7 @@ static int may_offer(const sc_conn *c, SSL_SESSION *s, const char *host, const c
     X509 *leaf = SSL_SESSION_get0_peer(s);
 
     id = SSL_SESSION_get0_id_context(s, &len);
-    if (len != c->birth->sid_ctx_len || memcmp(id, c->birth->sid_ctx, len) != 0)
+    if (len != c->host->sid_ctx_len || memcmp(id, c->host->sid_ctx, len) != 0)
         return 0;
     if (!verify)
         return 1;
@@ -188,6 +189,33 @@ static void push(sc_conn *c)
     c->result.write_sys = c->sys;
 }
 
+/*
+ * Whether a client that must have a certificate resumed a session that has
+ * none. Such sessions are not given to libssl; those in its own cache and in
+ * its tickets are kept apart by the session id context, unless a user set one
+ * context for two kinds of hosts.
+ */
+static int unproved(const sc_conn *c)
+{
+    return SSL_is_server(c->ssl) && SSL_session_reused(c->ssl)
+        && (SSL_get_verify_mode(c->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0
+        && SSL_get0_peer_certificate(c->ssl) == NULL;
+}
+
+/* Nothing of it leaves: not its tickets, nor their announcement. */
+static void refuse_unproved(sc_conn *c)
+{
+    sc_session_free_list(c->announced);
+    c->announced = NULL;
+    c->announced_end = &c->announced;
+    c->hold = 0;
+    OPENSSL_free(c->kept);
+    c->kept = NULL;
+    c->kept_cap = c->kept_len = c->kept_pos = 0;
+    ERR_raise(ERR_LIB_SSL, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE);
+    failed(c, SSL_ERROR_SSL, 0);
+}
+
 void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
                        unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len)
 {
@@ -201,6 +229,8 @@ void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_le
     ret = SSL_do_handshake(c->ssl);
     c->gather = 0;
     classify(c, ret);
+    if (c->result.status == SC_DONE && unproved(c))
+        refuse_unproved(c);
     if (c->result.status == SC_DONE) {
         c->done = 1;
         c->version = SSL_version(c->ssl);
@@ -341,6 +371,8 @@ unsigned sc_conn_free(sc_conn *c, int mark)
     sc_session_free_list(c->dropped);
     OPENSSL_free(c->kept);
     OPENSSL_free(c->server_name);
+    OPENSSL_free(c->hello_text);
+    OPENSSL_free(c->ids);
     OPENSSL_free(c->errors);
     OPENSSL_free(c);
     atomic_fetch_sub(&sc_live_conns, 1);

@@ -136,6 +136,41 @@ func (c *Conn) ServerName() string { return C.GoString(c.p.server_name) }
 // not cross.
 func (c *Conn) Version() uint16 { return uint16(c.p.version) }
 
+// AsksHost says, without a crossing, whether the handshake waits for Adopt or Stay.
+func (c *Conn) AsksHost() bool { return c.p.birth.asks_host != 0 && c.p.host_chosen == 0 }
+
+// HelloText returns a copy of what the ClientHello says: items of two bytes of
+// type, two of length, and data; 0xffff are the cipher suites, other types
+// those of extensions. It does not cross.
+func (c *Conn) HelloText() []byte {
+	return C.GoBytes(unsafe.Pointer(c.p.hello_text), C.int(c.p.hello_text_len))
+}
+
+// Stay chooses the context that the connection was made with. It does not cross.
+func (c *Conn) Stay() { c.p.host_chosen = 1 }
+
+// Refuse ends the handshake in the next step, with an alert. It does not cross.
+func (c *Conn) Refuse() { c.p.host_chosen = -1 }
+
+// Adopt chooses host, which must not be closed: its configuration is in force
+// from now on. After a failure the handshake must not go on.
+func (c *Conn) Adopt(host *Context) (Queue, bool) {
+	var e C.sc_errors
+	c.p.host_chosen = 1
+	return done(C.sc_conn_adopt(c.p, host.p, &e), &e)
+}
+
+// AddIDs gives ids for the next sessions, the last one first.
+func (c *Conn) AddIDs(ids [][32]byte) bool {
+	return len(ids) == 0 || C.sc_conn_ids(c.p, (*C.uchar)(&ids[0][0]), C.size_t(len(ids))) == 1
+}
+
+// Judge says whether the answer would be given to libssl: an encoding, or
+// unless it is zero a session, both borrowed.
+func (c *Conn) Judge(id, der []byte, live Session) bool {
+	return C.sc_conn_judge(c.p, bytesPtr(id), C.int(len(id)), bytesPtr(der), C.size_t(len(der)), live.p) == 0
+}
+
 // Lookups returns copies of the ids that wait for an answer.
 func (c *Conn) Lookups() [][]byte {
 	h := c.p.hello

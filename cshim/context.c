@@ -66,6 +66,7 @@ sc_context *sc_context_new(uintptr_t handle, sc_errors *e)
     SSL_CTX_set_client_hello_cb(c->ctx, sc_hello_cb, NULL);
     SSL_CTX_set_tlsext_servername_callback(c->ctx, acknowledge_name);
     SSL_CTX_set_alpn_select_cb(c->ctx, select_alpn, c);
+    SSL_CTX_set_generate_session_id(c->ctx, sc_make_id);
     return c;
 }
 
@@ -226,6 +227,13 @@ int sc_context_versions(sc_context *c, int min, int max, sc_errors *e)
     return 1;
 }
 
+static int note(char **to, const char *s)
+{
+    OPENSSL_free(*to);
+    *to = OPENSSL_strdup(s);
+    return *to != NULL;
+}
+
 int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
                        const char *groups, sc_errors *e)
 {
@@ -233,6 +241,11 @@ int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
     if ((list != NULL && SSL_CTX_set_cipher_list(c->ctx, list) != 1)
         || (suites != NULL && SSL_CTX_set_ciphersuites(c->ctx, suites) != 1)
         || (groups != NULL && SSL_CTX_set1_groups_list(c->ctx, groups) != 1))
+        return fail(e);
+    /* An SSL that adopts this context, or leaves it, sets them again. */
+    if ((list != NULL && !note(&c->cipher_list, list))
+        || (suites != NULL && !note(&c->cipher_suites, suites))
+        || (groups != NULL && !note(&c->groups, groups)))
         return fail(e);
     return 1;
 }
@@ -246,6 +259,11 @@ int sc_context_alpn(sc_context *c, const unsigned char *protos, unsigned int len
     if (c->alpn == NULL || SSL_CTX_set_alpn_protos(c->ctx, protos, len) != 0)
         return fail(e);
     return 1;
+}
+
+void sc_context_ask_host(sc_context *c)
+{
+    c->asks_host = 1;
 }
 
 void sc_context_early_data(sc_context *c, uint32_t max)

@@ -220,6 +220,13 @@ func (c *Context) CallbackPointers() (newCB, getCB, removeCB uintptr) {
 // SetEarlyData is SSL_CTX_set_max_early_data and _recv_max_early_data.
 func (c *Context) SetEarlyData(max uint32) { C.sc_context_early_data(c.p, C.uint32_t(max)) }
 
+// SetMaxAge bounds how long resumptions go on after a full handshake, in
+// seconds; 0 is no bound.
+func (c *Context) SetMaxAge(seconds int64) { C.sc_context_max_age(c.p, C.int64_t(seconds)) }
+
+// AskHost makes each handshake wait for the choice of its context.
+func (c *Context) AskHost() { C.sc_context_ask_host(c.p) }
+
 // Stats are the twelve SSL_CTX_sess_* counters.
 type Stats struct {
 	Number, Connect, ConnectGood, ConnectRenegotiate, Accept, AcceptGood, AcceptRenegotiate,

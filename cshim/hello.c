@@ -143,12 +143,30 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
     sc_conn *c;
     int i;
 
-    (void)alert; (void)arg;
+    (void)arg;
     if (r == NULL || r->ssl != ssl || r->conn == NULL)
         return SSL_CLIENT_HELLO_SUCCESS;
     c = r->conn;
-    if (c->server_name == NULL && hello_server_name(ssl, name, sizeof(name)) > 0)
-        c->server_name = OPENSSL_strdup(name);
+    hello_server_name(ssl, name, sizeof(name));
+    if (!c->hello_seen) {
+        c->hello_seen = 1;
+        if (name[0] != '\0' && (c->server_name = OPENSSL_strdup(name)) == NULL) {
+            *alert = SSL_AD_INTERNAL_ERROR;
+            return SSL_CLIENT_HELLO_ERROR;
+        }
+    } else if (strcmp(name, c->server_name != NULL ? c->server_name : "") != 0) {
+        /* After a HelloRetryRequest the name is another: the host was chosen for the first. */
+        *alert = SSL_AD_ILLEGAL_PARAMETER;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
+    if (c->birth->asks_host && !c->host_chosen) {
+        sc_hello_describe(c);
+        return SSL_CLIENT_HELLO_RETRY;
+    }
+    if (c->host_chosen < 0) {
+        *alert = SSL_AD_INTERNAL_ERROR;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
     c->version = reads_tls13(ssl) && offers_tls13(ssl) ? TLS1_3_VERSION : TLS1_2_VERSION;
     if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) == 0)
         return SSL_CLIENT_HELLO_SUCCESS;
@@ -219,6 +237,15 @@ int sc_hello_offered(const sc_conn *c, const sc_session *b)
     return find(c, b->id, b->id_len) != NULL;
 }
 
+static int refuse(sc_conn *c, const SSL_SESSION *s, const unsigned char *id, int len)
+{
+    int why = sc_refuse(c->ssl, c->version, s, id, len, c->host->sid_ctx, (int)c->host->sid_ctx_len);
+
+    if (why == 0 && sc_outlived(c, s))
+        why = SC_PAST;
+    return why;
+}
+
 /*
  * A private object at every call: with HelloRetryRequest libssl asks twice for
  * one id, and may have spoilt the first object by then.
@@ -234,12 +261,30 @@ SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len)
     ERR_set_mark();
     s = l->live != NULL ? SSL_SESSION_dup(l->live->session) : sc_decode(l->der, l->der_len);
     if (s != NULL)
-        why = sc_refuse(c->ssl, s, id, len, c->birth->sid_ctx, (int)c->birth->sid_ctx_len);
+        why = refuse(c, s, id, len);
     ERR_pop_to_mark();
     if (why != 0) {
         atomic_fetch_add(&c->birth->refused[why], 1);
         SSL_SESSION_free(s);
         return NULL;
     }
+    c->origin = sc_origin(s);
     return s;
+}
+
+int sc_conn_judge(sc_conn *c, const unsigned char *id, int id_len,
+                  const unsigned char *der, size_t len, sc_session *live)
+{
+    SSL_SESSION *s;
+    int why = SC_MALFORMED;
+
+    ERR_set_mark();
+    if (live != NULL) {
+        why = refuse(c, live->session, id, id_len);
+    } else if ((s = sc_decode(der, len)) != NULL) {
+        why = refuse(c, s, id, id_len);
+        SSL_SESSION_free(s);
+    }
+    ERR_pop_to_mark();
+    return why;
 }

@@ -124,7 +124,7 @@ int sc_session_set_appdata(sc_session *b, const unsigned char *data, size_t len)
     int ok;
 
     ERR_set_mark();
-    ok = SSL_SESSION_set1_ticket_appdata(b->session, data, len);
+    ok = sc_set_appdata(b->session, data, len);
     ERR_pop_to_mark();
     return ok;
 }

@@ -160,14 +160,14 @@ func (s Session) SSL_SESSION_get_max_early_data() uint32 {
 	return uint32(C.SSL_SESSION_get_max_early_data(s.p.session))
 }
 
-// SSL_SESSION_get0_ticket_appdata returns a copy, or nil.
+// SSL_SESSION_get0_ticket_appdata returns a copy of what is not the shim's own, or nil.
 func (s Session) SSL_SESSION_get0_ticket_appdata() []byte {
-	var p unsafe.Pointer
 	var n C.size_t
-	if C.SSL_SESSION_get0_ticket_appdata(s.p.session, &p, &n) != 1 || n == 0 {
+	p := C.sc_appdata(s.p.session, &n)
+	if n == 0 {
 		return nil
 	}
-	return C.GoBytes(p, C.int(n))
+	return C.GoBytes(unsafe.Pointer(p), C.int(n))
 }
 
 // SSL_SESSION_set1_ticket_appdata borrows data.
@@ -179,6 +179,10 @@ func (s Session) SSL_SESSION_set1_ticket_appdata(data []byte) bool {
 func (s Session) SSL_SESSION_is_resumable() bool {
 	return C.SSL_SESSION_is_resumable(s.p.session) == 1
 }
+
+// Origin returns when the full handshake was that the session goes back to, in
+// Unix seconds.
+func (s Session) Origin() int64 { return int64(C.sc_origin(s.p.session)) }
 
 // SSL_SESSION_set_time sets when the session was made, in seconds.
 func (s Session) SSL_SESSION_set_time(t int64) {

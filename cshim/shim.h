@@ -103,7 +103,7 @@ enum { SC_NEW = 1, SC_GET = 2, SC_REMOVE = 4 };
 /* What the get callback did with answers it could not use; index of refused. */
 enum {
     SC_MALFORMED = 1, SC_WRONG_ID, SC_WRONG_CONTEXT, SC_WRONG_VERSION, SC_PAST,
-    SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_VERDICTS
+    SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_NO_PEER, SC_VERDICTS
 };
 
 /*
@@ -130,6 +130,9 @@ typedef struct sc_context {
     unsigned int sid_ctx_len;
     unsigned char *alpn;       /* owned; wire format, in order of preference */
     unsigned int alpn_len;
+    char *cipher_list, *cipher_suites, *groups;  /* owned; NULL: the default */
+    int64_t max_age;           /* seconds from a full handshake to the end of all its resumptions; 0: no bound */
+    int asks_host;             /* Go chooses the context for each ClientHello */
     _Atomic uint64_t refused[SC_VERDICTS];
     atomic_ulong lost;         /* events dropped for want of memory */
 } sc_context;
@@ -163,6 +166,10 @@ void sc_context_cache(sc_context *c, long mode, long size, long timeout,
                       int no_ticket, int num_tickets);
 void sc_context_verify(sc_context *c, int mode, int depth);
 void sc_context_early_data(sc_context *c, uint32_t max);
+/* How long resumptions may go on after a full handshake, in seconds; 0 is no bound. */
+void sc_context_max_age(sc_context *c, int64_t seconds);
+/* The handshake waits for sc_conn_adopt or sc_conn_stay after each first ClientHello. */
+void sc_context_ask_host(sc_context *c);
 /* Registers the callbacks of the bits, and takes back ours of the others. */
 void sc_context_callbacks(sc_context *c, int bits);
 
@@ -253,6 +260,14 @@ typedef struct sc_result {
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
+    sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
+    int hello_seen;
+    int host_chosen;           /* negative: refused */
+    unsigned char *hello_text; /* owned; what the choice looks at, until it is made */
+    size_t hello_text_len;
+    unsigned char *ids;        /* owned; for the next sessions */
+    size_t ids_len;
+    int64_t origin;            /* when the full handshake was that the offered session goes back to, or 0 */
     /* The transport during a step: a descriptor, or borrowed memory. */
     int fd;
     const unsigned char *in;
@@ -286,6 +301,22 @@ sc_conn *sc_conn_new(sc_context *c, int server, sc_errors *e);
  */
 int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip,
                    int verify, sc_session *offer, sc_errors *e);
+
+/*
+ * Makes the SSL one of host (borrowed, not closed; the SSL holds its SSL_CTX): all
+ * that a configuration can say is that of host from now on, but for the
+ * callbacks and the session cache. For a handshake that waits for the choice.
+ * 1, or 0 with e filled: the handshake must not go on then.
+ */
+int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e);
+/* Adds n ids of 32 bytes, borrowed, for new sessions; 0 when out of memory. */
+int sc_conn_ids(sc_conn *c, const unsigned char *ids, size_t n);
+/*
+ * Whether libssl would be given this answer for the id: 0, or a verdict. Borrows all;
+ * live is NULL or takes the place of der.
+ */
+int sc_conn_judge(sc_conn *c, const unsigned char *id, int id_len,
+                  const unsigned char *der, size_t len, sc_session *live);
 
 /*
  * Steps: each is one crossing. fd is the descriptor, or -1 for memory: in is
@@ -351,11 +382,28 @@ int sc_hello_offered(const sc_conn *c, const sc_session *b);
 /* Returns new: the session that the answer allows, or NULL. */
 SSL_SESSION *sc_hello_session(sc_conn *c, const unsigned char *id, int len);
 
+/* ids.c: the GEN_SESSION_CB of our contexts. */
+int sc_make_id(SSL *ssl, unsigned char *id, unsigned int *len);
+/* Copies what the ClientHello says into c->hello_text. */
+void sc_hello_describe(sc_conn *c);
+
 /* accept.c: what a get callback may return, whatever the store said. */
 /* Borrows der; returns new, or NULL. */
 SSL_SESSION *sc_decode(const unsigned char *der, size_t len);
-int sc_refuse(SSL *ssl, const SSL_SESSION *s, const unsigned char *id, int len,
+int sc_refuse(SSL *ssl, int version, const SSL_SESSION *s, const unsigned char *id, int len,
               const unsigned char *sid_ctx, int sid_ctx_len);
+
+/* age.c: how long a session may be resumed, and with it its descendants. */
+/* The part of a session's appdata that is the user's; borrowed from the session. */
+const unsigned char *sc_appdata(const SSL_SESSION *s, size_t *len);
+/* Borrows data; keeps what the shim itself noted. */
+int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len);
+/* When the full handshake was that s goes back to, in Unix seconds. */
+int64_t sc_origin(const SSL_SESSION *s);
+/* Whether the full handshake that s goes back to is longer ago than max_age. */
+int sc_outlived(const sc_conn *c, const SSL_SESSION *s);
+/* Notes the origin of a new session and bounds its lifetime. */
+void sc_bound_age(sc_conn *c, SSL_SESSION *s);
 
 /* ---- the record of the running call (record.c) ------------------------------ */
 
@@ -392,6 +440,8 @@ typedef struct sc_answer {
 
 /* ---- callbacks (callbacks.c) ------------------------------------------------ */
 
+/* Our connection, borrowed, if this callback runs inside a call of ours for its SSL; or NULL. */
+sc_conn *sc_conn_of(const SSL *ssl);
 int sc_on_new(SSL *ssl, SSL_SESSION *s);
 SSL_SESSION *sc_on_get(SSL *ssl, const unsigned char *id, int len, int *copy);
 int sc_foreign_new(sc_context *c, SSL *ssl, SSL_SESSION *s);

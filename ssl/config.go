@@ -131,6 +131,12 @@ type Config struct {
 	// SessionTimeout is a session's lifetime (SSL_CTX_set_timeout), in whole
 	// seconds; 0 leaves 7,200 s. A SessionCache keeps a session as long.
 	SessionTimeout time.Duration
+	// MaxResumptionAge bounds how long a client can go on resuming after a
+	// full handshake: in TLS 1.3 each resumption makes a new session, and each
+	// of them is given a lifetime that ends no later than this after the full
+	// handshake that it goes back to. In whole seconds; 0 is 24 h, a negative
+	// value no bound. A longer SessionTimeout is an error.
+	MaxResumptionAge time.Duration
 	// SessionIDContext separates sessions (SSL_CTX_set_session_id_context), at
 	// most 32 bytes. Set it to share sessions with C servers; by default it is
 	// derived from the verification, the CA certificates, Name, TrustLabel and
@@ -141,10 +147,25 @@ type Config struct {
 	// 0 leaves OpenSSL's 2, a negative number is none.
 	NumTickets int
 
+	// GetConfigForClient chooses, for a server, the Context of each connection
+	// by its ClientHello: virtual hosts. It has the sense of the field of this
+	// name of crypto/tls; nil, and the Context that accepted the connection,
+	// mean that one. All that the Config of the chosen Context says is in force,
+	// its certificate and its session id context too, except SessionCacheMode,
+	// SessionCacheSize and HandshakeTimeout, and that the session callbacks of
+	// the Context which accepted the connection are called: a host with
+	// SessionCallbacks of its own or with another SessionCache is refused, and
+	// so is one without a certificate. It is asked once for each connection,
+	// concurrently, outside OpenSSL, within LookupTimeout; an error, a panic and
+	// a late answer end the handshake with internal_error. The info's Context
+	// method does not work. The chosen Context must not be closed before it is
+	// returned.
+	GetConfigForClient func(*tls.ClientHelloInfo) (*Context, error)
+
 	// HandshakeTimeout bounds a server's handshake that no context bounds; 0
 	// is 10 s, a negative value no bound.
 	HandshakeTimeout time.Duration
-	// LookupTimeout bounds a GetHandler, StoreTimeout a New- or RemoveHandler;
+	// LookupTimeout bounds a GetHandler and GetConfigForClient, StoreTimeout a New- or RemoveHandler;
 	// 0 is 2 s each.
 	LookupTimeout, StoreTimeout time.Duration
 	// SlowPrivateKey lets handshakes pass the gate that keeps at most
@@ -196,6 +217,10 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("SessionTimeout must be a number of whole seconds, not %v", cfg.SessionTimeout)
 	case cfg.SessionTimeout > 366*24*time.Hour:
 		return fmt.Errorf("SessionTimeout of %v is longer than a year", cfg.SessionTimeout)
+	case cfg.MaxResumptionAge > 0 && cfg.MaxResumptionAge%time.Second != 0:
+		return fmt.Errorf("MaxResumptionAge must be a number of whole seconds, not %v", cfg.MaxResumptionAge)
+	case cfg.MaxResumptionAge >= 0 && cfg.SessionTimeout > cfg.maxAge():
+		return fmt.Errorf("SessionTimeout of %v is longer than MaxResumptionAge of %v: set both", cfg.SessionTimeout, cfg.maxAge())
 	case len(cfg.SessionIDContext) > 32:
 		return fmt.Errorf("SessionIDContext has %d bytes, 32 are the most", len(cfg.SessionIDContext))
 	case cfg.LookupTimeout < 0 || cfg.StoreTimeout < 0:
@@ -229,6 +254,28 @@ func (cfg *Config) check() error {
 		}
 	}
 	return nil
+}
+
+// defaultMaxAge bounds a chain of resumptions unless told otherwise.
+const defaultMaxAge = 24 * time.Hour
+
+// maxAge is MaxResumptionAge, or 0 for no bound.
+func (cfg *Config) maxAge() time.Duration {
+	if cfg.MaxResumptionAge == 0 {
+		return defaultMaxAge
+	}
+	return max(cfg.MaxResumptionAge, 0)
+}
+
+// mostTickets is how many tickets a handshake may send.
+func (cfg *Config) mostTickets() int {
+	switch {
+	case cfg.SessionCache != nil:
+		return 1
+	case cfg.NumTickets == 0:
+		return 2
+	}
+	return max(cfg.NumTickets, 1) // TLS 1.2 has one session all the same
 }
 
 func (cfg *Config) trusts() bool {
@@ -517,6 +564,7 @@ func (cfg *Config) applySessions(c *cshim.Context) {
 		timeout = int64(cfg.SessionTimeout / time.Second)
 	}
 	c.SetCache(mode, size, timeout, noTicket, tickets)
+	c.SetMaxAge(int64(cfg.maxAge() / time.Second))
 }
 
 // callbacks returns the handlers that the configuration means.

@@ -34,7 +34,8 @@ var errShutdown = errors.New("ssl: protocol is shut down for writing")
 type Conn struct {
 	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
-	ctx    *Context
+	ctx    *Context                // the birth context, whose callbacks run
+	host   atomic.Pointer[Context] // in force: ctx, or what the ClientHello chose
 	nc     net.Conn
 	tr     transport
 	server bool
@@ -90,7 +91,8 @@ type (
 		result   cshim.Result
 		failure  error
 		answers  []byte
-		slot     bool // has a slot of the gate
+		refused  error // by GetConfigForClient: the next step fails
+		slot     bool  // has a slot of the gate
 		needSlot bool
 	}
 	readStep struct {
@@ -158,8 +160,8 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(errors.New("the net.Conn is nil"))
 	case ctx == nil:
 		return fail(errors.New("the Context is nil"))
-	case server && !ctx.identity:
-		return fail(errors.New("the Context has no certificate"))
+	case server && !ctx.serves():
+		return fail(errNoCertificate)
 	case !server && ctx.verify != VerifyNone && !ctx.trusts:
 		return fail(errors.New("the Context has no CA certificates to verify a server: set CAPEM, CAFile, CADir or SystemCAs, or VerifyNone"))
 	case !server && ctx.verify != VerifyNone && o.ServerName == "":
@@ -173,6 +175,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		ctx: ctx, nc: nc, tr: tr, server: server, loose: new(looseSessions),
 		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	c.host.Store(ctx)
 	c.hs.run = c.stepHandshake
 	c.rd.run = c.stepRead
 	c.rd.peek = c.stepPeek
@@ -180,6 +183,10 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	c.wr.flush = c.stepFlush
 	c.wr.close = c.stepShutdown
 
+	var ids [][32]byte
+	if server {
+		ids = ctx.side.newIDs(ctx.tickets)
+	}
 	var q cshim.Queue
 	ok := false
 	ctx.mu.RLock()
@@ -189,6 +196,9 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	}
 	ctx.born.Store(true)
 	steps.through(ctx.gated, func() { c.ssl, q, ok = cshim.NewConn(ctx.side.c, server) })
+	if ok {
+		c.ssl.AddIDs(ids) // without memory OpenSSL makes them
+	}
 	ctx.mu.RUnlock()
 	if !ok {
 		return nil, opError(op, q)
@@ -249,7 +259,7 @@ func (c *Conn) Context() sessioncb.Context { return c.ctx }
 func (c *Conn) IsServer() bool { return c.server }
 
 // SessionIDContext returns the session id context in force.
-func (c *Conn) SessionIDContext() []byte { return c.ctx.SessionIDContext() }
+func (c *Conn) SessionIDContext() []byte { return c.host.Load().SessionIDContext() }
 
 // NetConn returns the transport. What is read from it or written to it is
 // missing from the TLS stream.
@@ -582,7 +592,7 @@ func (c *Conn) free(mark bool) {
 	}
 	c.mu.Unlock()
 	if s != nil {
-		steps.through(c.ctx.gated, func() { events = s.Free(mark) })
+		steps.through(c.host.Load().gated, func() { events = s.Free(mark) })
 	}
 	cshim.FreeSessions(waiting)
 	c.ctx.side.after(events)
@@ -591,7 +601,11 @@ func (c *Conn) free(mark bool) {
 // NewSessionTicket queues one more TLS 1.3 ticket, which the next Write sends
 // (SSL_new_session_ticket). Its session is announced to the NewHandler by that Write.
 func (c *Conn) NewSessionTicket() error {
-	return c.queue("new session ticket", (*cshim.Conn).SSL_new_session_ticket)
+	ids := c.ctx.side.newIDs(1)
+	return c.queue("new session ticket", func(s *cshim.Conn) bool {
+		s.AddIDs(ids)
+		return s.SSL_new_session_ticket()
+	})
 }
 
 // KeyUpdate queues a change of our sending keys, sent with the next Write, in

@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,7 +31,9 @@ type Context struct {
 	identity bool // it has a certificate
 	trusts   bool // it has CA certificates
 	verify   VerifyMode
-	cached   bool // its handlers are a Cache's
+	cache    *sessioncb.Cache // whose handlers it has, or nil
+	getHost  func(*tls.ClientHelloInfo) (*Context, error)
+	tickets  int // how many a handshake may send
 	timeout  time.Duration
 	gated    bool
 
@@ -57,8 +60,8 @@ func NewContext(cfg Config) (*Context, error) {
 	cb := cfg.callbacks()
 	c := &Context{
 		name: cfg.Name, identity: len(cfg.Certificates) > 0, trusts: cfg.trusts(), verify: cfg.Verify,
-		cached: cfg.SessionCache != nil, timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey,
-		bits: callbackBits(cb),
+		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, tickets: cfg.mostTickets(),
+		timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey, bits: callbackBits(cb),
 	}
 	if c.timeout == 0 {
 		c.timeout = defaultHandshakeTimeout
@@ -75,8 +78,18 @@ func NewContext(cfg Config) (*Context, error) {
 		return nil, err
 	}
 	shim.SetCallbacks(c.bits)
+	if c.getHost != nil {
+		shim.AskHost()
+	}
 	return c, nil
 }
+
+// errNoCertificate is why a Context is no server's.
+var errNoCertificate = errors.New("the Context has no certificate")
+
+// serves says whether c can accept connections: a certificate may come with the
+// Context that GetConfigForClient chooses.
+func (c *Context) serves() bool { return c.identity || c.getHost != nil }
 
 // Close drops our reference on the SSL_CTX (SSL_CTX_free). Connections go on;
 // the SSL_CTX, and the delivery of removals, end with the last of them. A
@@ -142,7 +155,7 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	switch {
 	case c.closed:
 		return ErrContextClosed
-	case c.cached:
+	case c.cache != nil:
 		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
 	case c.born.Load() && bits&^c.bits != 0:
 		return &Error{Op: op, Err: errors.New("connections exist, and OpenSSL cannot register a callback safely any more")}
@@ -269,7 +282,7 @@ type HandlerStats struct {
 	// Answers of Get handlers that were not given to libssl, by cause; each
 	// was a miss.
 	Malformed, WrongID, WrongContext, WrongVersion, Expired, NotResumable,
-	NoCipher, CipherNotOffered, MasterSecretMissing uint64
+	NoCipher, CipherNotOffered, MasterSecretMissing, NoPeerCertificate uint64
 }
 
 // HandlerStats reads the counters; zeros for a closed Context.
@@ -281,5 +294,5 @@ func (c *Context) HandlerStats() (s HandlerStats) {
 func (s *side) stats() HandlerStats {
 	r := s.c.Refused()
 	n := &s.counts
-	return HandlerStats{n.panics.Load(), n.errors.Load(), n.late.Load(), n.turnedAway.Load(), r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9]}
+	return HandlerStats{n.panics.Load(), n.errors.Load(), n.late.Load(), n.turnedAway.Load(), r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10]}
 }

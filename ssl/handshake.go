@@ -86,10 +86,14 @@ func (c *Conn) handshake(ctx context.Context) error {
 			}
 		}
 		switch {
+		case h.refused != nil && r.Status == cshim.Failed:
+			return h.refused
 		case r.Status == cshim.Failed || r.WriteErr != 0:
 			return h.failure
 		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
 			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
+		case r.Status == cshim.WantLookup && c.asksHost():
+			c.chooseHost(ctx)
 		case r.Status == cshim.WantLookup:
 			c.lookUp(ctx)
 		case r.Status == cshim.Done:
@@ -113,16 +117,20 @@ func (c *Conn) cut(err error) error {
 	return transportError("handshake", err)
 }
 
-// lookUp asks the GetHandler for each id that the ClientHello named, in its
-// order, and leaves the answers for the next step. No C frame, no lock and no
+// asksHost says whether the handshake waits for the choice of its Context.
+func (c *Conn) asksHost() (asks bool) {
+	c.locked(func() error { asks = c.ssl.AsksHost(); return nil })
+	return asks
+}
+
+// lookUp asks the GetHandler for the ids that the ClientHello named, in its
+// order, until one answers with a session that can be resumed: libssl takes the
+// first, and a handler that takes sessions out of its store must not lose the
+// others. The answers are left for the next step. No C frame, no lock and no
 // slot of the gate waits meanwhile.
 func (c *Conn) lookUp(ctx context.Context) {
-	c.mu.Lock()
 	var ids [][]byte
-	if c.ssl != nil {
-		ids = c.ssl.Lookups()
-	}
-	c.mu.Unlock()
+	c.locked(func() error { ids = c.ssl.Lookups(); return nil })
 	found := make([]sessioncb.Answer, len(ids))
 	size := 0
 	for i, id := range ids {
@@ -130,6 +138,10 @@ func (c *Conn) lookUp(ctx context.Context) {
 		found[i], err = c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
 		c.note(err)
 		size += len(found[i].Encoded()) + 16
+		if i+1 < len(ids) && c.good(id, found[i]) {
+			size += len(ids) - i - 1
+			break
+		}
 	}
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
 	answers := make([]byte, 0, size)
@@ -151,6 +163,19 @@ func (c *Conn) lookUp(ctx context.Context) {
 		return
 	}
 	c.hs.answers, c.loose.lives = answers, lives
+}
+
+// good says whether libssl will be given this answer.
+func (c *Conn) good(id []byte, a sessioncb.Answer) (good bool) {
+	judge := func(live cshim.Session) {
+		c.locked(func() error { good = c.ssl.Judge(id, a.Encoded(), live); return nil })
+	}
+	if s, ok := a.Session().(*Session); ok && s != nil {
+		s.use(judge)
+	} else if n := len(a.Encoded()); n > 0 && n <= maxEncoded {
+		judge(cshim.Session{})
+	}
+	return good
 }
 
 // privateCopy returns a new object: none of a handler's enters an SSL.

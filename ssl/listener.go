@@ -21,8 +21,8 @@ func NewListener(inner net.Listener, ctx *Context) (*Listener, error) {
 		return nil, &Error{Op: "listen", Err: errors.New("the net.Listener is nil")}
 	case ctx == nil:
 		return nil, &Error{Op: "listen", Err: errors.New("the Context is nil")}
-	case !ctx.identity:
-		return nil, &Error{Op: "listen", Err: errors.New("the Context has no certificate")}
+	case !ctx.serves():
+		return nil, &Error{Op: "listen", Err: errNoCertificate}
 	}
 	return &Listener{inner, ctx}, nil
 }

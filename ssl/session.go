@@ -165,6 +165,14 @@ func (s *Session) Version() uint16 { return uint16(s.snap.Version) }
 // Time returns when the session was made, in whole seconds (SSL_SESSION_get_time).
 func (s *Session) Time() time.Time { return time.Unix(s.snap.Time, 0) }
 
+// FullHandshake returns when the full handshake was that the session goes back
+// to, in whole seconds: Time, unless it was made by a resumption of TLS 1.3. See
+// Config.MaxResumptionAge.
+func (s *Session) FullHandshake() (t time.Time) {
+	s.use(func(b cshim.Session) { t = time.Unix(b.Origin(), 0) })
+	return t
+}
+
 // Timeout returns the lifetime from Time on, in whole seconds (SSL_SESSION_get_timeout).
 func (s *Session) Timeout() time.Duration { return time.Duration(s.snap.Timeout) * time.Second }
 

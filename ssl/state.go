@@ -24,7 +24,7 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 	}
 	done := c.established.Load() && c.result == nil
 	var s cshim.State
-	steps.through(c.ctx.gated, func() {
+	steps.through(c.host.Load().gated, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.ssl != nil {

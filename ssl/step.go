@@ -37,7 +37,7 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
-	if c.ctx.gated && !h.slot {
+	if c.host.Load().gated && !h.slot {
 		if !steps.try() {
 			h.needSlot = true
 			return false, 0, 0

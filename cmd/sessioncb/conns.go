@@ -23,11 +23,11 @@ const (
 	byStatefulTicket = "stateful ticket"
 )
 
-// conns are the connections of one server. It stands in front of the Cache as
-// the GetHandler, to note what each client offered and what became of it.
+// conns are the connections of one server.
 type conns struct {
 	cache *sessioncb.Cache
 	log   *slog.Logger
+	count *handshakeCounters
 
 	mu      sync.Mutex
 	open    map[*ssl.Conn]*conn
@@ -35,19 +35,32 @@ type conns struct {
 }
 
 func newConns(cache *sessioncb.Cache, log *slog.Logger) *conns {
-	return &conns{cache: cache, log: log, open: make(map[*ssl.Conn]*conn)}
+	return &conns{cache: cache, log: log, count: newHandshakeCounters(), open: make(map[*ssl.Conn]*conn)}
 }
 
 // callbacks are the Cache's, with the lookups noted.
 func (s *conns) callbacks() sessioncb.Callbacks {
 	cb := s.cache.Callbacks()
-	cb.Get = s
+	cb.Get = &noted{Cache: s.cache, conns: s}
 	return cb
 }
 
+// noted is the Cache as a GetHandler (a SingleUser and an IDMaker too), which
+// notes what each client offered and what became of it.
+type noted struct {
+	*sessioncb.Cache
+	conns *conns
+}
+
+var (
+	_ sessioncb.SingleUser = (*noted)(nil)
+	_ sessioncb.IDMaker    = (*noted)(nil)
+)
+
 // GetSession asks the Cache.
-func (s *conns) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
-	answer, err := s.cache.GetSession(ctx, c, id)
+func (n *noted) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	s := n.conns
+	answer, err := n.Cache.GetSession(ctx, c, id)
 	l := lookup{id: id, result: "not found"}
 	switch {
 	case err != nil:
@@ -136,6 +149,8 @@ func (l lookup) String() string { return fmt.Sprintf("%s (%s)", short(l.id), l.r
 // report says what a handshake came to.
 type report struct {
 	state   tls.ConnectionState
+	host    string // the Name of the context that GetConfigForClient chose, or of the default
+	client  string // the subject of the client's certificate, or ""
 	resumed string
 	offered string // what the client offered and the store said, or ""
 	session string // the id, short
@@ -147,10 +162,16 @@ func (c *conn) ConnectionState() tls.ConnectionState {
 	c.once.Do(func() {
 		c.report.state = c.Conn.ConnectionState()
 		if !c.report.state.HandshakeComplete {
+			c.conns.count.failed.Inc()
 			c.logFailure(c.Conn.Handshake())
 			return
 		}
 		c.report.resumed = howResumed(c.report.state)
+		c.report.host = c.Conn.Context().Name()
+		if certs := c.report.state.PeerCertificates; len(certs) > 0 {
+			c.report.client = certs[0].Subject.String()
+		}
+		c.conns.count.done.WithLabelValues(tls.VersionName(c.report.state.Version), c.report.resumed).Inc()
 		if s := c.Conn.Session(); s != nil {
 			c.report.session = short(s.ID())
 			s.Close()
@@ -203,6 +224,12 @@ func (c *conn) logHandshake() {
 		"server_name", r.state.ServerName,
 		"resumed", r.resumed,
 		"session", r.session,
+	}
+	if r.host != "" {
+		attrs = append(attrs, "host", r.host)
+	}
+	if r.client != "" {
+		attrs = append(attrs, "client", r.client)
 	}
 	if r.offered != "" {
 		attrs = append(attrs, "offered", r.offered)

@@ -1,0 +1,151 @@
+/*
+ * Virtual hosts. The ClientHello names a host; Go chooses the context for it
+ * while the handshake is suspended, and the SSL adopts it here.
+ *
+ * SSL_set_SSL_CTX changes the certificate, the trust store and what libssl
+ * reads from the SSL_CTX at the time: the names of the CAs, ALPN, the id
+ * context. All else the SSL copied when it was made, and would go on as the
+ * first context had it: a host that asks for certificates would ask for none.
+ * So everything that a Config can say is set again, in one place.
+ */
+#include <string.h>
+#include "shim.h"
+
+enum { SERVER_NAME = 0, GROUPS = 10, POINTS = 11, SIGALGS = 13, ALPN = 16, VERSIONS = 43 };
+
+/* ---- what the ClientHello says, for the choice ---- */
+
+static unsigned char *put(unsigned char *p, unsigned int type, const unsigned char *data, size_t n)
+{
+    *p++ = (unsigned char)(type >> 8);
+    *p++ = (unsigned char)type;
+    *p++ = (unsigned char)(n >> 8);
+    *p++ = (unsigned char)n;
+    if (n > 0)
+        memcpy(p, data, n);
+    return p + n;
+}
+
+/*
+ * The bodies of the extensions that the choice may look at, each behind two
+ * bytes of type and two of length; the cipher suites first, as type 0xffff.
+ */
+void sc_hello_describe(sc_conn *c)
+{
+    static const unsigned int types[] = { SERVER_NAME, GROUPS, POINTS, SIGALGS, ALPN, VERSIONS };
+    const unsigned char *data, *suites;
+    size_t n, i, total, suites_len;
+    unsigned char *p;
+
+    suites_len = SSL_client_hello_get0_ciphers(c->ssl, &suites);
+    total = 4 + suites_len;
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (SSL_client_hello_get0_ext(c->ssl, types[i], &data, &n))
+            total += 4 + n;
+    OPENSSL_free(c->hello_text);
+    c->hello_text_len = 0;
+    c->hello_text = p = OPENSSL_malloc(total);
+    if (p == NULL)
+        return;
+    p = put(p, 0xffff, suites, suites_len);
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (SSL_client_hello_get0_ext(c->ssl, types[i], &data, &n))
+            p = put(p, types[i], data, n);
+    c->hello_text_len = total;
+}
+
+/* ---- the switch ---- */
+
+static int same(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/*
+ * The names of the ciphers of ctx, of TLS 1.3 or of the earlier ones: new, or
+ * NULL. A list that was never set is that of the library or of openssl.cnf, and
+ * there is no other way to ask for it.
+ */
+static char *cipher_names(const SSL_CTX *ctx, int tls13)
+{
+    STACK_OF(SSL_CIPHER) *list = SSL_CTX_get_ciphers(ctx);
+    size_t room = 1;
+    char *names;
+    int i, n = sk_SSL_CIPHER_num(list);
+
+    for (i = 0; i < n; i++)
+        room += strlen(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(list, i))) + 1;
+    names = OPENSSL_zalloc(room);
+    for (i = 0; names != NULL && i < n; i++) {
+        const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(list, i);
+
+        if ((strcmp(SSL_CIPHER_get_version(cipher), "TLSv1.3") == 0) != tls13)
+            continue;
+        if (names[0] != '\0')
+            OPENSSL_strlcat(names, ":", room);
+        OPENSSL_strlcat(names, SSL_CIPHER_get_name(cipher), room);
+    }
+    return names;
+}
+
+static int adopt_ciphers(SSL *ssl, const sc_context *was, const sc_context *host)
+{
+    char *names;
+    int ok = 1;
+
+    if (!same(was->cipher_list, host->cipher_list)) {
+        names = cipher_names(host->ctx, 0);
+        ok = names != NULL && (names[0] == '\0' || SSL_set_cipher_list(ssl, names) == 1);
+        OPENSSL_free(names);
+    }
+    if (ok && !same(was->cipher_suites, host->cipher_suites)) {
+        names = cipher_names(host->ctx, 1);
+        ok = names != NULL && SSL_set_ciphersuites(ssl, names) == 1;
+        OPENSSL_free(names);
+    }
+    return ok;
+}
+
+/* The groups of the library, where a host set none and the first context did. */
+static const char *default_groups(void)
+{
+    if (OpenSSL_version_num() >= 0x30500000L)
+        return "DEFAULT";
+    return "X25519:P-256:X448:P-521:P-384:ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192";
+}
+
+static int adopt_groups(SSL *ssl, const sc_context *was, const sc_context *host)
+{
+    if (same(was->groups, host->groups))
+        return 1;
+    return SSL_set1_groups_list(ssl, host->groups != NULL ? host->groups : default_groups()) == 1;
+}
+
+int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e)
+{
+    uint64_t options = SSL_CTX_get_options(host->ctx);
+    sc_context *was = c->host;
+    SSL *ssl = c->ssl;
+    int ok;
+
+    sc_errors_clear();
+    ok = SSL_set_SSL_CTX(ssl, host->ctx) != NULL
+        && SSL_set_session_id_context(ssl, host->sid_ctx, host->sid_ctx_len) == 1
+        && SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(host->ctx)) == 1
+        && SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(host->ctx)) == 1
+        && SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(host->ctx)) == 1
+        && SSL_set_max_early_data(ssl, SSL_CTX_get_max_early_data(host->ctx)) == 1
+        && SSL_set_recv_max_early_data(ssl, SSL_CTX_get_recv_max_early_data(host->ctx)) == 1
+        && adopt_ciphers(ssl, was, host)
+        && adopt_groups(ssl, was, host);
+    if (!ok) {
+        sc_errors_take(e);
+        return 0;
+    }
+    SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
+    SSL_set_options(ssl, options);
+    SSL_set_verify(ssl, SSL_CTX_get_verify_mode(host->ctx), NULL);
+    SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(host->ctx));
+    c->host = host;
+    return 1;
+}
