@@ -262,8 +262,6 @@ void sc_context_unref(sc_context *c)
         return;
     sc_session_free_list(atomic_load(&c->removed));
     OPENSSL_free(c->alpn);
-    OPENSSL_free(c->cipher_list);
-    OPENSSL_free(c->cipher_suites);
     OPENSSL_free(c->groups);
     sessioncbDelete(c->handle);
     OPENSSL_free(c);

@@ -151,6 +151,8 @@ static void failed(sc_conn *c, int ssl_error, int sys)
         c->fatal = 1;
 }
 
+void sc_conn_failed(sc_conn *c, int ssl_error) { failed(c, ssl_error, c->sys); }
+
 /* What the call that returned ret came to. */
 static void classify(sc_conn *c, int ret)
 {
@@ -217,7 +219,8 @@ static void refuse_unproved(sc_conn *c)
 }
 
 void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
-                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len)
+                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
+                       int until, unsigned char *early, size_t early_len)
 {
     sc_record r;
     int ret;
@@ -226,13 +229,17 @@ void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_le
     if (answers != NULL)
         sc_hello_answer(c, answers, answers_len);
     c->gather = 1;
-    ret = SSL_do_handshake(c->ssl);
+    ret = sc_early_handshake(c, until, early, early_len);
     c->gather = 0;
-    classify(c, ret);
+    if (ret == SC_EARLY_HERE)
+        c->result.status = SC_EARLY;
+    else
+        classify(c, ret);
     if (c->result.status == SC_DONE && unproved(c))
         refuse_unproved(c);
     if (c->result.status == SC_DONE) {
         c->done = 1;
+        c->early.accepted = SSL_get_early_data_status(c->ssl) == SSL_EARLY_DATA_ACCEPTED;
         c->version = SSL_version(c->ssl);
         sc_hello_free(c);
     }
@@ -258,6 +265,8 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
     begin(c, &r, fd, in, in_len, eof, NULL, 0);
     if (flooded(c)) {
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
+    } else if (c->early.len > 0) {
+        c->result.n = sc_early_take(c, buf, len);
     } else {
         ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
         if (ret != 1)
@@ -296,9 +305,15 @@ void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const
     sc_bio_push(c);
     /* libssl writes a record a call; nothing new while the transport is full. */
     while (c->sys == 0 && c->kept_len == 0 && c->result.n < len) {
-        size_t n = 0;
+        size_t n = 0, want = len - c->result.n;
 
-        ret = SSL_write_ex(c->ssl, p + c->result.n, len - c->result.n, &n);
+        if (c->done) {
+            ret = SSL_write_ex(c->ssl, p + c->result.n, want, &n);
+        } else {
+            /* A client's would write all of it at once. */
+            want = want < SSL3_RT_MAX_PLAIN_LENGTH ? want : SSL3_RT_MAX_PLAIN_LENGTH;
+            ret = SSL_write_early_data(c->ssl, p + c->result.n, want, &n);
+        }
         if (ret != 1)
             break;
         c->result.n += n;
@@ -333,7 +348,7 @@ void sc_conn_shutdown(sc_conn *c, int fd, unsigned char *out, size_t out_cap)
 
     begin(c, &r, fd, NULL, 0, 0, out, out_cap);
     c->gather = 1;
-    if (c->done && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0) {
+    if ((c->done || sc_early_open(c)) && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0) {
         /* A queued ticket or KeyUpdate would make SSL_shutdown fail. */
         if (SSL_in_init(c->ssl))
             SSL_do_handshake(c->ssl);
@@ -367,6 +382,7 @@ unsigned sc_conn_free(sc_conn *c, int mark)
     sc_record_leave(&r);
     sc_errors_clear();
     sc_hello_free(c);
+    sc_early_free(c);
     sc_session_free_list(c->announced);
     sc_session_free_list(c->dropped);
     OPENSSL_free(c->kept);

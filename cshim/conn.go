@@ -77,10 +77,13 @@ func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queu
 	return done(C.sc_conn_client(c.p, s, h, i, cBool(verify), offer.p, &e), &e)
 }
 
-// Handshake is SSL_do_handshake. answers, if any, are those of Lookups.
-func (c *Conn) Handshake(io IO, answers []byte) Result {
+// Handshake is SSL_do_handshake, with SSL_read_early_data before it on a server
+// that accepts early data. answers, if any, are those of Lookups; early is
+// filled with UntilData.
+func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte) Result {
 	C.sc_conn_handshake(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
-		bytesPtr(io.Out), C.size_t(len(io.Out)), bytesPtr(answers), C.size_t(len(answers)))
+		bytesPtr(io.Out), C.size_t(len(io.Out)), bytesPtr(answers), C.size_t(len(answers)),
+		C.int(until), bytesPtr(early), C.size_t(len(early)))
 	return c.result()
 }
 

@@ -227,13 +227,6 @@ int sc_context_versions(sc_context *c, int min, int max, sc_errors *e)
     return 1;
 }
 
-static int note(char **to, const char *s)
-{
-    OPENSSL_free(*to);
-    *to = OPENSSL_strdup(s);
-    return *to != NULL;
-}
-
 int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
                        const char *groups, sc_errors *e)
 {
@@ -242,11 +235,13 @@ int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
         || (suites != NULL && SSL_CTX_set_ciphersuites(c->ctx, suites) != 1)
         || (groups != NULL && SSL_CTX_set1_groups_list(c->ctx, groups) != 1))
         return fail(e);
-    /* An SSL that adopts this context, or leaves it, sets them again. */
-    if ((list != NULL && !note(&c->cipher_list, list))
-        || (suites != NULL && !note(&c->cipher_suites, suites))
-        || (groups != NULL && !note(&c->groups, groups)))
-        return fail(e);
+    if (groups != NULL) {
+        /* An SSL that adopts this context sets them again: there is no getter. */
+        OPENSSL_free(c->groups);
+        c->groups = OPENSSL_strdup(groups);
+        if (c->groups == NULL)
+            return fail(e);
+    }
     return 1;
 }
 

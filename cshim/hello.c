@@ -140,7 +140,9 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
 {
     sc_record *r = sc_record_current();
     char name[TLSEXT_MAXLEN_host_name + 1];
+    const unsigned char *p;
     sc_conn *c;
+    size_t n;
     int i;
 
     (void)arg;
@@ -167,6 +169,7 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
         *alert = SSL_AD_INTERNAL_ERROR;
         return SSL_CLIENT_HELLO_ERROR;
     }
+    c->early.offered = SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_early_data, &p, &n);
     c->version = reads_tls13(ssl) && offers_tls13(ssl) ? TLS1_3_VERSION : TLS1_2_VERSION;
     if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) == 0)
         return SSL_CLIENT_HELLO_SUCCESS;

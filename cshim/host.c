@@ -2,11 +2,12 @@
  * Virtual hosts. The ClientHello names a host; Go chooses the context for it
  * while the handshake is suspended, and the SSL adopts it here.
  *
- * SSL_set_SSL_CTX changes the certificate, the trust store and what libssl
- * reads from the SSL_CTX at the time: the names of the CAs, ALPN, the id
- * context. All else the SSL copied when it was made, and would go on as the
- * first context had it: a host that asks for certificates would ask for none.
- * So everything that a Config can say is set again, in one place.
+ * SSL_set_SSL_CTX changes the certificate, the id context, and what libssl reads
+ * from the SSL_CTX when it needs it: the trust store, the names of the CAs,
+ * ciphers, ALPN. All else the SSL copied when it was made, and would go on as
+ * the first context had it: a host that asks for certificates would ask for
+ * none. So it is set again, in one place; a test looks at every field of a
+ * Config from both sides.
  */
 #include <string.h>
 #include "shim.h"
@@ -61,51 +62,6 @@ static int same(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/*
- * The names of the ciphers of ctx, of TLS 1.3 or of the earlier ones: new, or
- * NULL. A list that was never set is that of the library or of openssl.cnf, and
- * there is no other way to ask for it.
- */
-static char *cipher_names(const SSL_CTX *ctx, int tls13)
-{
-    STACK_OF(SSL_CIPHER) *list = SSL_CTX_get_ciphers(ctx);
-    size_t room = 1;
-    char *names;
-    int i, n = sk_SSL_CIPHER_num(list);
-
-    for (i = 0; i < n; i++)
-        room += strlen(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(list, i))) + 1;
-    names = OPENSSL_zalloc(room);
-    for (i = 0; names != NULL && i < n; i++) {
-        const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(list, i);
-
-        if ((strcmp(SSL_CIPHER_get_version(cipher), "TLSv1.3") == 0) != tls13)
-            continue;
-        if (names[0] != '\0')
-            OPENSSL_strlcat(names, ":", room);
-        OPENSSL_strlcat(names, SSL_CIPHER_get_name(cipher), room);
-    }
-    return names;
-}
-
-static int adopt_ciphers(SSL *ssl, const sc_context *was, const sc_context *host)
-{
-    char *names;
-    int ok = 1;
-
-    if (!same(was->cipher_list, host->cipher_list)) {
-        names = cipher_names(host->ctx, 0);
-        ok = names != NULL && (names[0] == '\0' || SSL_set_cipher_list(ssl, names) == 1);
-        OPENSSL_free(names);
-    }
-    if (ok && !same(was->cipher_suites, host->cipher_suites)) {
-        names = cipher_names(host->ctx, 1);
-        ok = names != NULL && SSL_set_ciphersuites(ssl, names) == 1;
-        OPENSSL_free(names);
-    }
-    return ok;
-}
-
 /* The groups of the library, where a host set none and the first context did. */
 static const char *default_groups(void)
 {
@@ -130,13 +86,11 @@ int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e)
 
     sc_errors_clear();
     ok = SSL_set_SSL_CTX(ssl, host->ctx) != NULL
-        && SSL_set_session_id_context(ssl, host->sid_ctx, host->sid_ctx_len) == 1
         && SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(host->ctx)) == 1
         && SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(host->ctx)) == 1
         && SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(host->ctx)) == 1
         && SSL_set_max_early_data(ssl, SSL_CTX_get_max_early_data(host->ctx)) == 1
         && SSL_set_recv_max_early_data(ssl, SSL_CTX_get_recv_max_early_data(host->ctx)) == 1
-        && adopt_ciphers(ssl, was, host)
         && adopt_groups(ssl, was, host);
     if (!ok) {
         sc_errors_take(e);

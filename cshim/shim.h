@@ -130,9 +130,10 @@ typedef struct sc_context {
     unsigned int sid_ctx_len;
     unsigned char *alpn;       /* owned; wire format, in order of preference */
     unsigned int alpn_len;
-    char *cipher_list, *cipher_suites, *groups;  /* owned; NULL: the default */
+    char *groups;              /* owned; NULL: the default */
     int64_t max_age;           /* seconds from a full handshake to the end of all its resumptions; 0: no bound */
     int asks_host;             /* Go chooses the context for each ClientHello */
+    uint32_t early_max;        /* bytes of early data that a server keeps; 0: none */
     _Atomic uint64_t refused[SC_VERDICTS];
     atomic_ulong lost;         /* events dropped for want of memory */
 } sc_context;
@@ -224,7 +225,8 @@ enum {
     SC_DONE, SC_WANT_READ, SC_WANT_WRITE, SC_WANT_LOOKUP,
     SC_CLOSED,                 /* the peer's close_notify */
     SC_TRUNCATED,              /* the transport ended without one */
-    SC_FAILED
+    SC_FAILED,
+    SC_EARLY                   /* early data was accepted, or read; see early.c */
 };
 
 enum { SC_MAX_LOOKUPS = 8 };   /* identities looked up for one ClientHello */
@@ -243,6 +245,16 @@ typedef struct sc_hello {
     int count;
     sc_lookup lookup[2 * SC_MAX_LOOKUPS];
 } sc_hello;
+
+/* The early data of a connection. */
+typedef struct sc_early {
+    int offered;               /* the ClientHello has the extension */
+    int allowed;               /* set by Go with the answers to the lookups */
+    int accepted;
+    int ended;                 /* server: SSL_read_early_data said so */
+    unsigned char *data;       /* owned; read and not taken yet: data[pos..len] */
+    size_t cap, len, pos;
+} sc_early;
 
 typedef struct sc_result {
     int status;
@@ -286,6 +298,7 @@ typedef struct sc_conn {
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_hello *hello;           /* owned; until the handshake ends */
+    sc_early early;
     sc_session *announced;     /* owned, oldest first, until Go takes them */
     sc_session **announced_end;
     sc_session *dropped;       /* owned; freed by the next step */
@@ -322,9 +335,11 @@ int sc_conn_judge(sc_conn *c, const unsigned char *id, int id_len,
  * Steps: each is one crossing. fd is the descriptor, or -1 for memory: in is
  * borrowed for the call, as is out. eof says that no input will follow. The
  * outcome is in c->result. answers are borrowed; a session in them is taken.
+ * until and early, which is borrowed, are those of sc_early_handshake.
  */
 void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
-                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len);
+                       unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
+                       int until, unsigned char *early, size_t early_len);
 void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
                   unsigned char *buf, size_t len);
 /* Handles what is not application data (SSL_peek_ex); done when some is there. */
@@ -371,6 +386,45 @@ sc_session *sc_conn_session(sc_conn *c);
 /* Borrows c for its life; returns new, or NULL. */
 BIO *sc_bio_new(sc_conn *c);
 void sc_bio_push(sc_conn *c);
+
+/* Records a failure of the call that SSL_get_error described so. */
+void sc_conn_failed(sc_conn *c, int ssl_error);
+
+/* early.c */
+/* Makes servers of c accept up to max bytes of early data, 1 to 16 MiB. */
+void sc_early_enable(sc_context *c, uint32_t max);
+int sc_early_allow(SSL *ssl, void *arg);
+/* How far a handshake goes. */
+enum {
+    SC_UNTIL_DONE,             /* early data is kept for sc_conn_read */
+    SC_UNTIL_EARLY,            /* until early data was accepted, else to the end */
+    SC_UNTIL_DATA              /* until some was read; none: it is at its end */
+};
+enum { SC_EARLY_HERE = 2 };
+/*
+ * SSL_do_handshake, after SSL_read_early_data on a server that accepts early
+ * data. Returns what SSL_do_handshake returns, or SC_EARLY_HERE. Borrows buf,
+ * which SC_UNTIL_DATA fills.
+ */
+int sc_early_handshake(sc_conn *c, int until, unsigned char *buf, size_t len);
+/* Borrows buf and fills it with what is kept; how much. */
+size_t sc_early_take(sc_conn *c, unsigned char *buf, size_t len);
+/* The same as a step, with no transport; n of the result is 0 at the end. */
+void sc_early_rest(sc_conn *c, unsigned char *buf, size_t len);
+void sc_early_free(sc_conn *c);
+/* Whether a server waits for early data and nothing else. */
+int sc_early_open(sc_conn *c);
+/* Why a client cannot send early data. */
+enum {
+    SC_EARLY_BEGUN = 1, SC_EARLY_NO_SESSION, SC_EARLY_NOT_PROMISED, SC_EARLY_WRONG_VERSION,
+    SC_EARLY_PAST, SC_EARLY_OTHER_NAME, SC_EARLY_OTHER_ALPN
+};
+/*
+ * Begins a client's handshake with a first record of early data, n of the
+ * result, which the next step that writes sends. Borrows buf. Returns 0, or why
+ * not, and then nothing was begun; nor is it when len is over *max, which is set.
+ */
+int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *max);
 
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);

@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -152,7 +153,8 @@ type Config struct {
 	// name of crypto/tls; nil, and the Context that accepted the connection,
 	// mean that one. All that the Config of the chosen Context says is in force,
 	// its certificate and its session id context too, except SessionCacheMode,
-	// SessionCacheSize and HandshakeTimeout, and that the session callbacks of
+	// SessionCacheSize and HandshakeTimeout, that MaxEarlyData
+	// needs one of the first Context too, and that the session callbacks of
 	// the Context which accepted the connection are called: a host with
 	// SessionCallbacks of its own or with another SessionCache is refused, and
 	// so is one without a certificate. It is asked once for each connection,
@@ -161,6 +163,21 @@ type Config struct {
 	// method does not work. The chosen Context must not be closed before it is
 	// returned.
 	GetConfigForClient func(*tls.ClientHelloInfo) (*Context, error)
+	// MaxEarlyData makes a server accept that many bytes of TLS 1.3 early data
+	// (0-RTT) from a client that resumes, at most 1 MiB; 0 is none
+	// (SSL_CTX_set_max_early_data). Early data can be replayed by whoever recorded
+	// it, so a session must be good for one use in the whole fleet: the
+	// GetHandler must be a sessioncb.SingleUser that says so. It implies
+	// TicketsStateful and CacheExternal; a field that says otherwise is an
+	// error. A connection keeps up to that many bytes until its handshake is
+	// done. A client needs no setting, see Conn.WriteEarlyData.
+	MaxEarlyData uint32
+	// AllowEarlyData is asked once for each connection whose early data could
+	// be accepted, when the session was found; false refuses it, and the client
+	// resumes without. nil allows all. ctx ends as that of a GetHandler; a panic,
+	// a Goexit and an answer too late refuse. It is called concurrently
+	// (SSL_CTX_set_allow_early_data_cb).
+	AllowEarlyData func(ctx context.Context, c sessioncb.Conn) bool
 
 	// HandshakeTimeout bounds a server's handshake that no context bounds; 0
 	// is 10 s, a negative value no bound.
@@ -196,7 +213,7 @@ func (cfg *Config) check() error {
 		return errors.New("a New handler is never told with CacheOff")
 	case cfg.SessionCacheSize != 0 && (cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal):
 		return errors.New("SessionCacheSize is set, but SessionCacheMode uses no internal cache")
-	case cb.Get != nil && cfg.MinVersion == tls.VersionTLS13 && cfg.Tickets != TicketsStateful:
+	case cb.Get != nil && cfg.MinVersion == tls.VersionTLS13 && cfg.Tickets != TicketsStateful && cfg.MaxEarlyData == 0:
 		return errors.New("a Get handler is never asked with TLS 1.3 and stateless tickets: set Tickets to TicketsStateful")
 	case cfg.Tickets == TicketsStateful && cfg.SessionCache == nil && cb.Get == nil &&
 		(cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal || cfg.SessionCacheMode == CacheExternalLookup):
@@ -232,6 +249,9 @@ func (cfg *Config) check() error {
 		if v != 0 && v != tls.VersionTLS12 && v != tls.VersionTLS13 {
 			return fmt.Errorf("version %#04x: only TLS 1.2 and TLS 1.3 are supported", v)
 		}
+	}
+	if err := cfg.checkEarlyData(); err != nil {
+		return err
 	}
 	if cfg.MaxVersion != 0 && cfg.MinVersion > cfg.MaxVersion {
 		return errors.New("MinVersion is above MaxVersion")
@@ -549,6 +569,11 @@ func (cfg *Config) applySessions(c *cshim.Context) {
 		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
 	case CacheExternalLookup:
 		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP
+	}
+	if cfg.MaxEarlyData > 0 {
+		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
+		noTicket = true
+		c.EnableEarlyData(cfg.MaxEarlyData)
 	}
 	if cfg.SessionCache != nil {
 		// A client's sessions are of no use to a store of server sessions.

@@ -55,6 +55,7 @@ type Conn struct {
 	established atomic.Bool
 	result      error // of the handshake, once established
 	hs          handshakeStep
+	early       earlyData
 
 	rd        readStep
 	wr        writeStep
@@ -93,6 +94,9 @@ type (
 		answers  []byte
 		refused  error // by GetConfigForClient: the next step fails
 		slot     bool  // has a slot of the gate
+		until    cshim.Until
+		early    []byte // to be filled
+		begun    bool
 		needSlot bool
 	}
 	readStep struct {
@@ -346,6 +350,12 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
+	return c.write(b)
+}
+
+// write writes b as early data, or a server's answer to it, if the handshake
+// has not finished.
+func (c *Conn) write(b []byte) (int, error) {
 	c.wr.mu.Lock()
 	defer c.wr.mu.Unlock()
 	if c.wr.err != nil {
@@ -413,14 +423,14 @@ func (c *Conn) await(done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-c.writeDeadline.wait():
-		return c.writeTimeout()
+		return c.pastDeadline("write")
 	case <-c.closed:
 		return net.ErrClosed
 	}
 }
 
-func (c *Conn) writeTimeout() error {
-	e := &net.OpError{Op: "write", Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+func (c *Conn) pastDeadline(op string) error {
+	e := &net.OpError{Op: op, Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
 	if e.Addr != nil {
 		e.Net = e.Addr.Network()
 	}
@@ -462,7 +472,7 @@ func (c *Conn) awaitInput() error {
 	case err := <-pumped:
 		return err
 	case <-c.writeDeadline.wait():
-		return c.writeTimeout()
+		return c.pastDeadline("write")
 	case <-c.closed:
 		return net.ErrClosed
 	}
@@ -545,7 +555,7 @@ func (c *Conn) end(clean bool) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
-	if clean && c.established.Load() && c.result == nil && c.lockForClose() {
+	if clean && c.mayNotify() && c.lockForClose() {
 		c.mu.Lock()
 		held := c.stored != nil // by a handler that runs, and may be who calls
 		c.mu.Unlock()
@@ -562,6 +572,14 @@ func (c *Conn) end(clean bool) error {
 	err := c.nc.Close()
 	c.free(clean)
 	return err
+}
+
+// mayNotify says whether the state allows a close_notify.
+func (c *Conn) mayNotify() bool {
+	if c.established.Load() {
+		return c.result == nil
+	}
+	return c.early.open.Load()
 }
 
 // lockForClose takes wr.mu, unless a Write has it. What OpenSSL itself has to

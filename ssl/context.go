@@ -37,6 +37,9 @@ type Context struct {
 	timeout  time.Duration
 	gated    bool
 
+	maxEarlyData   uint32
+	allowEarlyData func(context.Context, sessioncb.Conn) bool
+
 	side *side
 
 	mu     sync.RWMutex // a reader has the SSL_CTX for its call
@@ -62,6 +65,7 @@ func NewContext(cfg Config) (*Context, error) {
 		name: cfg.Name, identity: len(cfg.Certificates) > 0, trusts: cfg.trusts(), verify: cfg.Verify,
 		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, tickets: cfg.mostTickets(),
 		timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey, bits: callbackBits(cb),
+		maxEarlyData: cfg.MaxEarlyData, allowEarlyData: cfg.AllowEarlyData,
 	}
 	if c.timeout == 0 {
 		c.timeout = defaultHandshakeTimeout
@@ -146,7 +150,8 @@ func (c *Context) SessionCallbacks() sessioncb.Callbacks { return *c.side.handle
 // SSL_CTX_sess_set_get_cb, SSL_CTX_sess_set_remove_cb). Until the first
 // connection is made a nil field takes the C callback back; from then on the C
 // callbacks are fixed, a nil field makes one do nothing, and a handler for one
-// that is not registered is an error. Handlers that run go on.
+// that is not registered is an error, as is one that is not for single use with
+// MaxEarlyData. Handlers that run go on.
 func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	const op = "set session callbacks"
 	c.mu.Lock()
@@ -157,6 +162,8 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 		return ErrContextClosed
 	case c.cache != nil:
 		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
+	case c.maxEarlyData > 0 && cb.Get != nil && !singleUse(cb.Get):
+		return &Error{Op: op, Err: errNotSingleUse}
 	case c.born.Load() && bits&^c.bits != 0:
 		return &Error{Op: op, Err: errors.New("connections exist, and OpenSSL cannot register a callback safely any more")}
 	}

@@ -85,9 +85,10 @@ type VerifyError struct {
 func (e *VerifyError) Error() string { return "certificate: " + e.Reason }
 
 // HandlerPanicError is a panic of a session handler, or its runtime.Goexit.
-// The handshake goes on: a miss for Get, not kept for New, delivered for Remove.
+// The handshake goes on: a miss for Get, not kept for New, delivered for Remove,
+// no early data for AllowEarlyData.
 type HandlerPanicError struct {
-	Handler string // "New", "Get" or "Remove"
+	Handler string // "New", "Get", "Remove" or "AllowEarlyData"
 	Value   any    // what was given to panic; nil for Goexit
 	Stack   []byte
 }

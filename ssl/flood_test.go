@@ -31,7 +31,7 @@ func keyUpdates(t *testing.T, c *Conn, n int, data bool) (flood []byte) {
 		if data {
 			r = c.ssl.Write(tr, []byte("x"))
 		} else {
-			r = c.ssl.Handshake(tr, nil)
+			r = c.ssl.Handshake(tr, nil, cshim.UntilDone, nil)
 		}
 		if r.Status != cshim.Done || r.Out == 0 {
 			t.Fatalf("a KeyUpdate was not made: %+v", r)

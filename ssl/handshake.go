@@ -47,6 +47,12 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	if c.established.Load() {
 		return c.result
 	}
+	return c.advance(ctx)
+}
+
+// advance runs the handshake as far as hs.until says; the caller holds the
+// token, and has seen that it has not ended.
+func (c *Conn) advance(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
 	err := c.handshake(ctx)
 	if !stop() {
@@ -54,6 +60,9 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	}
 	if isTimeout(err) && ctx.Err() == nil {
 		return err // a deadline of the Conn: the next call goes on
+	}
+	if err == nil && c.hs.result.Status == cshim.Early {
+		return nil
 	}
 	c.tr.established()
 	c.result = err
@@ -81,7 +90,9 @@ func (c *Conn) handshake(ctx context.Context) error {
 			c.announce(ctx, limits{&c.readDeadline, c.closed})
 		}
 		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
-			if err := c.release(); err != nil {
+			if c.early.open.Load() {
+				c.sendBeside(r.Status == cshim.Failed)
+			} else if err := c.release(); err != nil {
 				return c.cut(err)
 			}
 		}
@@ -96,7 +107,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 			c.chooseHost(ctx)
 		case r.Status == cshim.WantLookup:
 			c.lookUp(ctx)
-		case r.Status == cshim.Done:
+		case r.Status == cshim.Done || r.Status == cshim.Early:
 			return nil
 		}
 	}
@@ -143,6 +154,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 			break
 		}
 	}
+	allowed := c.allowEarlyData(ctx, found)
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
 	answers := make([]byte, 0, size)
 	var lives []cshim.Session
@@ -162,6 +174,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 		cshim.FreeSessions(lives)
 		return
 	}
+	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, lives
 }
 

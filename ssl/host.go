@@ -78,6 +78,8 @@ func (c *Context) mayHost(host *Context) error {
 		return errors.New("the Context for this host has no certificate")
 	case host.cache != c.cache:
 		return errors.New("the Context for this host has not the SessionCache of the Context that accepted the connection, whose callbacks run")
+	case host.maxEarlyData > 0 && c.maxEarlyData == 0:
+		return errors.New("the Context for this host has MaxEarlyData, but the Context that accepted the connection has not, and has begun without")
 	case host.cache == nil && host.bits != 0:
 		return errors.New("the Context for this host has SessionCallbacks, which would never be called: give them to the Context that accepts the connection")
 	}

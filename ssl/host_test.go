@@ -3,6 +3,8 @@ package ssl
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +29,25 @@ func hosts(t testing.TB, front Config, host *Context) *Context {
 		return host, nil
 	}
 	return newContext(t, front)
+}
+
+// under is a client's certificate with so many intermediates below root.
+func under(t testing.TB, root tls.Certificate, intermediates int) Certificate {
+	t.Helper()
+	issuer := root
+	var chain []byte
+	for i := range intermediates {
+		k := issue(t, issuer, &x509.Certificate{Subject: pkix.Name{CommonName: fmt.Sprint("intermediate ", i)},
+			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+		chain = append(k.ChainPEM, chain...)
+		var err error
+		if issuer, err = tls.X509KeyPair(k.ChainPEM, k.KeyPEM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leaf := issue(t, issuer, &x509.Certificate{Subject: pkix.Name{CommonName: "deep"}})
+	leaf.ChainPEM = append(leaf.ChainPEM, chain...)
+	return leaf
 }
 
 // observed is what clients of several kinds see of a server, and it of them.
@@ -87,6 +108,8 @@ func observe(t *testing.T, server *Context, clients map[string]Config) observed 
 // force on a host that the ClientHello chose, whatever the Context that accepted
 // the connection says; and where the host says nothing, the default is.
 func TestHostConfig(t *testing.T) {
+	root := tls.Certificate{Certificate: [][]byte{leafOf(t, "ca.pem").Raw}, PrivateKey: signerOf(t, "ca-key.pem")}
+	deep := under(t, root, 2)
 	with := func(change func(*Config)) Config {
 		cfg := clientConfig()
 		change(&cfg)
@@ -109,7 +132,7 @@ func TestHostConfig(t *testing.T) {
 		"certificate 1.2": with(both(is(tls.VersionTLS12), shows("client.pem", "client-key.pem"))),
 		"certificate 1.3": with(both(is(tls.VersionTLS13), shows("client.pem", "client-key.pem"))),
 		"another CA's":    with(both(is(tls.VersionTLS12), shows("client2.pem", "client2-key.pem"))),
-		"intermediate's":  with(both(is(tls.VersionTLS12), shows("server-chain.pem", "server-chain-key.pem"))),
+		"intermediate's":  with(both(is(tls.VersionTLS12), func(c *Config) { c.Certificates = []Certificate{deep} })),
 		"ALPN":            with(func(c *Config) { c.NextProtos = []string{"b", "a"} }),
 		"P-384":           with(both(is(tls.VersionTLS13), func(c *Config) { c.Groups = "P-384" })),
 		"AES-128 in 1.2":  with(both(is(tls.VersionTLS12), func(c *Config) { c.CipherList = "ECDHE-ECDSA-AES128-GCM-SHA256" })),
@@ -129,7 +152,7 @@ func TestHostConfig(t *testing.T) {
 		{"CADir", asks(VerifyPeer), func(c *Config) { c.CAFile, c.CADir = "", rehashed(t, "ca2.pem") }},
 		{"Verify: peer", nil, asks(VerifyPeer)},
 		{"Verify: required", nil, asks(VerifyRequired)},
-		{"VerifyDepth", asks(VerifyPeer), func(c *Config) { c.VerifyDepth = 1; c.CAFile = cert("ca.pem") }},
+		{"VerifyDepth", both(asks(VerifyPeer), func(c *Config) { c.SessionIDContext = []byte("one") }), func(c *Config) { c.VerifyDepth = 1 }},
 		{"TrustLabel", nil, func(c *Config) { c.TrustLabel = "other" }},
 		{"TrustEpoch", nil, func(c *Config) { c.TrustEpoch = 7 }},
 		{"MinVersion", nil, func(c *Config) { c.MinVersion = tls.VersionTLS13 }},

@@ -11,13 +11,14 @@ import (
 // ConnectionState describes the connection in the terms of crypto/tls. On a
 // server whose handshake has not run it runs it first, within
 // Config.HandshakeTimeout: net/http asks before the first byte. If it fails,
-// HandshakeComplete is false.
+// HandshakeComplete is false. After a call of EarlyData it runs nothing: what it
+// says before the handshake has finished is of the session that is resumed.
 //
 // A resumed connection knows the peer's leaf certificate, and no chain: an
 // encoded session does not carry it. The method ExportKeyingMaterial of the
 // result does not work: use Conn.ExportKeyingMaterial.
 func (c *Conn) ConnectionState() tls.ConnectionState {
-	if c.server && !c.established.Load() {
+	if c.server && !c.established.Load() && !c.early.asked.Load() {
 		if err := c.Handshake(); err != nil {
 			return tls.ConnectionState{ServerName: c.ServerName()}
 		}
@@ -31,12 +32,12 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 			s = c.ssl.State()
 		}
 	})
-	if !done {
+	if !done && !c.EarlyDataAccepted() {
 		return tls.ConnectionState{ServerName: s.ServerName}
 	}
 	return tls.ConnectionState{
 		Version: uint16(s.Version), CipherSuite: uint16(s.Cipher),
-		HandshakeComplete: true, DidResume: s.Resumed,
+		HandshakeComplete: done, DidResume: s.Resumed,
 		NegotiatedProtocol: s.ALPN,
 		//lint:ignore SA1019 old code asks for it; crypto/tls says true as well
 		NegotiatedProtocolIsMutual: true,

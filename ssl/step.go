@@ -46,7 +46,9 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	}
 	c.mu.Lock()
 	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
-		r := c.ssl.Handshake(tr, h.answers)
+		h.begun = true
+		r := c.ssl.Handshake(tr, h.answers, h.until, h.early)
+		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
 		h.answers, c.loose.lives = nil, nil
 		return r
@@ -54,7 +56,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	c.mu.Unlock()
 	h.leave()
 	r := &h.result
-	return r.Status == cshim.WantRead && r.Pending == 0 && r.WriteErr == 0, r.In, r.Out
+	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
 }
 
 // leave gives the slot of the gate back, if there is one.

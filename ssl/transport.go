@@ -19,7 +19,7 @@ type step func(tr cshim.IO) (wait bool, in, out int)
 type transport interface {
 	input(step) error  // waits for bytes of the peer
 	output(step) error // waits for room
-	// established ends the handshake, in which input also sends.
+	// established ends the time in which input also sends.
 	established()
 }
 
@@ -101,8 +101,10 @@ func newMemory(conn net.Conn) *memory {
 }
 
 func (m *memory) established() {
-	outputs.Put(m.handshake)
-	m.handshake = nil
+	if m.handshake != nil {
+		outputs.Put(m.handshake)
+		m.handshake = nil
+	}
 }
 
 func (m *memory) input(s step) error {

@@ -1,0 +1,562 @@
+package ssl
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// pattern is data in which nothing can be lost or swapped unseen.
+func pattern(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*7 + i>>8)
+	}
+	return string(b)
+}
+
+// Each size of early data arrives whole, by Read and by EarlyData.
+func TestEarlyDataSizes(t *testing.T) {
+	const most = 100_000
+	for _, x := range []struct {
+		name   string
+		pieces []int
+	}{
+		{"nothing", []int{0}},
+		{"a byte", []int{1}},
+		{"a record", []int{1 << 14}},
+		{"a record and a byte", []int{1<<14 + 1}},
+		{"all that is allowed", []int{most}},
+		{"all, in pieces", []int{1, 0, 40_000, most - 40_001}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				for _, asked := range []bool{false, true} {
+					p := newEarlyPair(t, wrap, func(cfg, _ *Config) { cfg.MaxEarlyData = most })
+					s, c := p.resume()
+					sum := 0
+					for _, n := range x.pieces {
+						sum += n
+					}
+					want := pattern(sum)
+					client := make(chan error, 1)
+					go func() {
+						rest := want
+						for _, n := range x.pieces {
+							if m, err := c.WriteEarlyData([]byte(rest[:n])); m != n || err != nil {
+								client <- errors.Join(errors.New("WriteEarlyData"), err)
+								return
+							}
+							rest = rest[n:]
+						}
+						client <- c.Handshake()
+					}()
+					var got []byte
+					var err error
+					if asked {
+						got, err = io.ReadAll(openEarly(t, s))
+					} else if err = s.Handshake(); err == nil {
+						got = make([]byte, sum)
+						_, err = io.ReadFull(s, got)
+					}
+					if err != nil {
+						t.Fatalf("asked %v: %v", asked, err)
+					}
+					if err := <-client; err != nil {
+						t.Fatal(err)
+					}
+					if string(got) != want {
+						t.Errorf("asked %v: %d bytes came, want %d, or they differ", asked, len(got), len(want))
+					}
+					if err := s.Handshake(); err != nil {
+						t.Fatal(err)
+					}
+					outcome(t, s, c, true, true)
+				}
+			})
+		})
+	}
+}
+
+// What the session does not allow is not sent, and what was sent before is not
+// spoilt.
+func TestEarlyDataTooMuch(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		for _, first := range []int{0, 1, 1000} {
+			p := newEarlyPair(t, wrap, nil)
+			s, c := p.resume()
+			if first > 0 {
+				early(t, c, pattern(first))
+			}
+			n, err := c.WriteEarlyData(make([]byte, 1001-first))
+			if n != 0 {
+				t.Errorf("%d bytes were taken", n)
+			}
+			saysWhy(t, err, "ssl: write early data", "more than")
+			if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+				t.Fatalf("handshake: server %v, client %v", serr, cerr)
+			}
+			got := make([]byte, first)
+			if _, err := io.ReadFull(s, got); err != nil || string(got) != pattern(first) {
+				t.Errorf("read %d bytes, %v", len(got), err)
+			}
+			outcome(t, s, c, true, first > 0)
+		}
+	})
+}
+
+// Refused early data is passed over, however it was cut into records.
+func TestEarlyDataRefusedAsLongAsAllowed(t *testing.T) {
+	for _, x := range []struct {
+		name       string
+		most, each int
+	}{
+		{"1 MiB", 1 << 20, 1 << 20},
+		{"by the byte", 3000, 1},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				p := newEarlyPair(t, wrap, func(cfg, _ *Config) {
+					cfg.MaxEarlyData = uint32(x.most)
+					cfg.AllowEarlyData = func(context.Context, sessioncb.Conn) bool { return false }
+				})
+				s, c := p.resume()
+				client := make(chan error, 1)
+				go func() {
+					for range x.most / x.each {
+						if _, err := c.WriteEarlyData(make([]byte, x.each)); err != nil {
+							client <- err
+							return
+						}
+					}
+					client <- c.Handshake()
+				}()
+				if err := s.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-client; err != nil {
+					t.Fatal(err)
+				}
+				outcome(t, s, c, true, false)
+			})
+		})
+	}
+}
+
+// A client that cannot send early data is told why, nothing was sent, and its
+// handshake goes on without.
+func TestWriteEarlyDataSaysWhyNot(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		server  func(*Config)          // of both connections
+		clients func(*Config)          // of both
+		client  func(*Config)          // of the second
+		alter   func(cshim.Session)    // the client's session
+		options func(*ClientOptions)   // of the second connection
+		before  func(s, c *Conn) error // the call
+		want    string
+		resumed bool
+	}{
+		{name: "no session", options: func(o *ClientOptions) { o.Session = nil }, want: "no session"},
+		{name: "the server takes none", server: func(c *Config) { c.MaxEarlyData = 0; c.Tickets = TicketsStateful }, want: "takes none", resumed: true},
+		{name: "TLS 1.2", server: func(c *Config) {
+			c.MaxEarlyData, c.MaxVersion = 0, tls.VersionTLS12
+			c.Tickets = TicketsStateful
+		}, want: "takes none", resumed: true},
+		{name: "the client is limited to TLS 1.2", client: func(c *Config) { c.MaxVersion = tls.VersionTLS12 }, want: "TLS 1.3"},
+		{name: "too old", alter: func(b cshim.Session) {
+			b.SSL_SESSION_set_time(time.Now().Unix() - 8000)
+		}, want: "too old"},
+		{name: "from the future", alter: func(b cshim.Session) {
+			b.SSL_SESSION_set_time(time.Now().Unix() + 1000)
+		}, want: "too old"},
+		{name: "the protocol is another", server: func(c *Config) { c.NextProtos = []string{"a", "b"} },
+			client: func(c *Config) { c.NextProtos = []string{"b"} }, want: "ALPN", resumed: true},
+		{name: "no protocol", server: func(c *Config) { c.NextProtos = []string{"a", "b"} },
+			client: func(c *Config) { c.NextProtos = nil }, want: "ALPN", resumed: true},
+		{name: "the name is another", clients: func(c *Config) { c.Verify = VerifyNone },
+			options: func(o *ClientOptions) { o.ServerName = "other.example" }, want: "ServerName", resumed: true},
+		{name: "no name", clients: func(c *Config) { c.Verify = VerifyNone },
+			options: func(o *ClientOptions) { o.ServerName = "127.0.0.1" }, want: "ServerName", resumed: true},
+		{name: "after the handshake", before: func(s, c *Conn) error {
+			serr, cerr := handshake(s, c)
+			return errors.Join(serr, cerr)
+		}, want: "begun", resumed: true},
+		{name: "in the handshake", before: func(s, c *Conn) error {
+			c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if err := c.Handshake(); !isTimeout(err) {
+				return errors.New("the handshake did not time out")
+			}
+			return c.SetReadDeadline(time.Now().Add(patience))
+		}, want: "begun", resumed: true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				balanced(t)
+				h, got := newClaims(t), &clientSessions{}
+				defer got.close()
+				cfg, ccfg := earlyConfig(h), clientConfig()
+				ccfg.SessionCallbacks.New = got
+				if x.server != nil {
+					x.server(&cfg)
+					ccfg.NextProtos = cfg.NextProtos
+				}
+				if x.clients != nil {
+					x.clients(&ccfg)
+				}
+				server := newContext(t, cfg)
+				s, c := connect(t, server, newContext(t, ccfg), nil, wrap)
+				exchange(t, s, c)
+				s.Close()
+				c.Close()
+				session, err := got.last(t).Dup()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer session.Close()
+				if x.alter != nil {
+					session.use(x.alter)
+				}
+				if x.client != nil {
+					x.client(&ccfg)
+				}
+				o := &ClientOptions{Session: session}
+				if x.options != nil {
+					x.options(o)
+				}
+				s, c = pair(t, server, newContext(t, ccfg), o, wrap)
+				if x.before != nil {
+					if err := x.before(s, c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				n, err := c.WriteEarlyData([]byte("early"))
+				if n != 0 {
+					t.Errorf("%d bytes were taken", n)
+				}
+				saysWhy(t, err, "ssl: write early data", x.want)
+				if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+					t.Fatalf("handshake: server %v, client %v", serr, cerr)
+				}
+				outcome(t, s, c, x.resumed, false)
+			})
+		})
+	}
+	t.Run("sides", func(t *testing.T) {
+		p := newEarlyPair(t, transports[0].wrap, nil)
+		s, c := p.resume()
+		_, err := s.WriteEarlyData(nil)
+		saysWhy(t, err, "ssl: write early data", "for a client")
+		_, err = c.EarlyData(context.Background())
+		saysWhy(t, err, "ssl: early data", "for a server")
+		c.Close()
+		if _, err := c.WriteEarlyData(nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("WriteEarlyData after Close: %v", err)
+		}
+		s.Close()
+		if _, err := s.EarlyData(context.Background()); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("EarlyData after Close: %v", err)
+		}
+	})
+}
+
+// Where there is no early data EarlyData runs the handshake, and its Read is at
+// the end.
+func TestNoEarlyData(t *testing.T) {
+	for _, x := range []struct {
+		name   string
+		change func(server, client *Config)
+	}{
+		{"full handshake", nil},
+		{"TLS 1.2", func(_, client *Config) { client.MaxVersion = tls.VersionTLS12 }},
+		{"MaxEarlyData is 0", func(server, _ *Config) { server.MaxEarlyData = 0; server.Tickets = TicketsStateful }},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				p := newEarlyPair(t, wrap, x.change)
+				s, c := pair(t, p.server, p.client, nil, wrap)
+				done := make(chan error, 1)
+				go func() { done <- c.Handshake() }()
+				e := openEarly(t, s)
+				if !s.ConnectionState().HandshakeComplete {
+					t.Error("EarlyData returned before the handshake was complete")
+				}
+				if n, err := e.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+					t.Errorf("Read: %d, %v, want io.EOF", n, err)
+				}
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				if _, err := e.Write([]byte("hello")); err != nil {
+					t.Error(err)
+				}
+				got := make([]byte, 5)
+				if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello" {
+					t.Errorf("the client read %q, %v", got, err)
+				}
+				outcome(t, s, c, false, false)
+			})
+		})
+	}
+}
+
+// Early data comes as the client sends it; a deadline between is no end of it.
+// What EarlyData has not taken is for Read.
+func TestEarlyDataComesInPieces(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		p := newEarlyPair(t, wrap, nil)
+		s, c := p.resume()
+		early(t, c, "one")
+		e := openEarly(t, s)
+		b := make([]byte, 64)
+		if n, err := e.Read(b); err != nil || string(b[:n]) != "one" {
+			t.Fatalf("%q, %v", b[:n], err)
+		}
+		s.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if n, err := e.Read(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("a Read with nothing to read: %d, %v", n, err)
+		}
+		s.SetReadDeadline(time.Now().Add(patience))
+		early(t, c, "two")
+		for i, want := range []string{"t", "w"} {
+			if n, err := e.Read(b[:1]); err != nil || string(b[:n]) != want {
+				t.Fatalf("byte %d: %q, %v", i, b[:n], err)
+			}
+		}
+		early(t, c, ", three")
+		if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+			t.Fatal(serr, cerr)
+		}
+		// The rest is at both places until it is taken, in order.
+		if n, err := e.Read(b[:3]); err != nil || string(b[:n]) != "o, " && string(b[:n]) != "o" {
+			t.Fatalf("after the handshake: %q, %v", b[:n], err)
+		} else if n == 1 {
+			io.ReadFull(s, b[:2])
+		}
+		if _, err := io.ReadFull(s, b[:5]); err != nil || string(b[:5]) != "three" {
+			t.Errorf("Read: %q, %v", b[:5], err)
+		}
+		if n, err := e.Read(b); n != 0 || err != io.EOF {
+			t.Errorf("at its end: %d, %v", n, err)
+		}
+		outcome(t, s, c, true, true)
+	})
+}
+
+// ConnectionState of a connection whose EarlyData was asked for waits for
+// nothing, not even for the ClientHello.
+func TestConnectionStateBesideEarlyData(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		p := newEarlyPair(t, wrap, nil)
+		s, _ := p.resume()
+		done := make(chan error, 1)
+		go func() { _, err := s.EarlyData(context.Background()); done <- err }()
+		eventually(t, "EarlyData runs", s.early.asked.Load)
+		if state := s.ConnectionState(); state.HandshakeComplete || state.Version != 0 {
+			t.Errorf("%+v", state)
+		}
+		s.Close()
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("EarlyData: %v, want net.ErrClosed", err)
+		}
+	})
+}
+
+// A Write of EarlyData that waits for the client keeps nothing else waiting:
+// early data is read, and the handshake finishes.
+func TestEarlyDataBothWays(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		const answer = 16 << 20 // more than the sockets take
+		p := newEarlyPair(t, wrap, func(cfg, _ *Config) { cfg.MaxEarlyData = 1 << 20 })
+		s, c := p.resume()
+		early(t, c, "x")
+		e := openEarly(t, s)
+		if _, err := io.ReadFull(e, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		wrote := make(chan error, 1)
+		go func() { _, err := e.Write(make([]byte, answer)); wrote <- err }()
+		// The client reads nothing yet.
+		rest := pattern(1<<20 - 1)
+		sent := make(chan error, 1)
+		go func() { _, err := c.WriteEarlyData([]byte(rest)); sent <- err }()
+		got := make([]byte, len(rest))
+		if _, err := io.ReadFull(e, got); err != nil || string(got) != rest {
+			t.Fatalf("early data beside a Write that waits: %v", err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-wrote:
+			t.Fatalf("Write did not wait: %v", err)
+		default:
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Handshake() }()
+		if err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.CopyN(io.Discard, c, answer); err != nil {
+			t.Fatalf("the client read %d bytes: %v", n, err)
+		}
+		if err := <-wrote; err != nil {
+			t.Fatal(err)
+		}
+		outcome(t, s, c, true, true)
+	})
+}
+
+// The answer to early data leaves at once; the ticket, after the client's
+// Finished, leaves when it is stored.
+func TestEarlyAnswerIsNotHeld(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		slow := newSlowNew()
+		var first sync.Once
+		p := newEarlyPair(t, wrap, nil)
+		session := p.session()
+		cb := p.handlers.callbacks()
+		cb.New = slow
+		if err := p.server.SetSessionCallbacks(cb); err != nil {
+			t.Fatal(err)
+		}
+		defer first.Do(func() { close(slow.letGo) })
+		s, c := pair(t, p.server, p.client, &ClientOptions{Session: session}, wrap)
+		early(t, c, "x")
+		e := openEarly(t, s)
+		if _, err := io.ReadFull(e, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Write([]byte("answer")); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 6)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "answer" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Handshake() }()
+		<-slow.called
+		p.got.mu.Lock()
+		had := len(p.got.list)
+		p.got.mu.Unlock()
+		c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if n, err := c.Read(b); !isTimeout(err) {
+			t.Errorf("the client read %d bytes and %v while the New handler runs", n, err)
+		}
+		select {
+		case err := <-done:
+			t.Errorf("the handshake ended while the New handler ran: %v", err)
+		default:
+		}
+		p.got.mu.Lock()
+		if n := len(p.got.list); n != had {
+			t.Error("the client has a session that is not stored")
+		}
+		p.got.mu.Unlock()
+		first.Do(func() { close(slow.letGo) })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(patience))
+		outcome(t, s, c, true, true)
+		if n := len(p.got.list); n != had+1 {
+			t.Errorf("the client has %d sessions, want %d", n, had+1)
+		}
+	})
+}
+
+// The early data of a handshake that ran before EarlyData was called is there.
+func TestEarlyDataAfterTimeout(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		p := newEarlyPair(t, wrap, nil)
+		s, c := p.resume()
+		early(t, c, "kept")
+		s.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if err := s.Handshake(); !isTimeout(err) {
+			t.Fatal(err)
+		}
+		s.SetReadDeadline(time.Now().Add(patience))
+		e := openEarly(t, s)
+		b := make([]byte, 64)
+		if n, err := e.Read(b); err != nil || string(b[:n]) != "kept" {
+			t.Fatalf("%q, %v", b[:n], err)
+		}
+		if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+			t.Fatal(serr, cerr)
+		}
+		outcome(t, s, c, true, true)
+	})
+}
+
+// Everything at once.
+func TestEarlyDataConcurrently(t *testing.T) {
+	eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		for round := range 10 {
+			p := newEarlyPair(t, wrap, func(cfg, _ *Config) { cfg.MaxEarlyData = 100_000 })
+			s, c := p.resume()
+			want := pattern(100_000)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for b := []byte(want); len(b) > 0; b = b[1000:] {
+					if _, err := c.WriteEarlyData(b[:1000]); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if err := c.Handshake(); err != nil {
+					t.Error(err)
+				}
+				got, err := io.ReadAll(c)
+				if err != nil || string(got) != want {
+					t.Errorf("the client read %d bytes, %v", len(got), err)
+				}
+			})
+			e := openEarly(t, s)
+			wg.Go(func() { s.ConnectionState() })
+			if round%2 == 0 {
+				wg.Go(func() { s.Handshake() })
+			}
+			var echoed bytes.Buffer
+			b := make([]byte, 3000)
+			for {
+				n, err := e.Read(b)
+				if n > 0 {
+					echoed.Write(b[:n])
+					if _, err := e.Write(b[:n]); err != nil {
+						t.Error(err)
+						break
+					}
+				}
+				if err != nil {
+					if err != io.EOF {
+						t.Error(err)
+					}
+					break
+				}
+			}
+			if err := s.Handshake(); err != nil {
+				t.Error(err)
+			}
+			if echoed.String() != want {
+				t.Errorf("the server read %d bytes", echoed.Len())
+			}
+			s.Close()
+			wg.Wait()
+			c.Close()
+		}
+	})
+}
