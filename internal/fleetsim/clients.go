@@ -21,8 +21,10 @@ type client struct {
 // A ticket is a session as its client holds it: an id of TLS 1.2 or a ticket of
 // TLS 1.3. The zero ticket is none.
 type ticket struct {
-	id   string
-	made time.Duration
+	id       string
+	began    time.Duration // its chain, with a full handshake
+	made     time.Duration
+	lifetime time.Duration
 }
 
 // A crowd is all clients, the next to connect first.
@@ -102,7 +104,7 @@ func (cl *client) offer(o *options, now time.Duration) ticket {
 	if cl.again {
 		t = cl.earlier // the answer to that connection is not here yet
 	}
-	keep := o.ttl // the ticket says how long, in TLS 1.3
+	keep := t.lifetime // the ticket says it, in TLS 1.3
 	if !cl.tls13 || o.only12 {
 		keep = o.keep // nothing says it, in TLS 1.2
 	}

@@ -168,11 +168,16 @@ func (f *fleet) connect(cl *client, at int) error {
 		f.count.full++
 	}
 	if tls13 || !resumed {
-		s, err := f.announce(at, tls13)
-		if err != nil {
+		t := ticket{began: f.now, made: f.now, lifetime: f.o.ttl}
+		if resumed {
+			t.began = offer.began
+			t.lifetime = min(t.lifetime, (t.began + f.o.maxAge - f.now).Truncate(time.Second))
+		}
+		if cl.ticket = t; t.lifetime <= 0 {
+			cl.ticket = ticket{} // the chain ends here
+		} else if err := f.announce(at, tls13, &cl.ticket); err != nil {
 			return err
 		}
-		cl.ticket = ticket{id: string(s.id), made: f.now}
 	} else {
 		cl.ticket = offer
 	}
@@ -199,25 +204,28 @@ func (f *fleet) lookup(at int, id []byte, version uint16, junk bool) (found bool
 	return answer.Encoded() != nil
 }
 
-// announce has the node's Cache store a new session.
-func (f *fleet) announce(at int, tls13 bool) (*session, error) {
+// announce has the node's Cache store the new session t, and gives it an id.
+func (f *fleet) announce(at int, tls13 bool, t *ticket) error {
 	n := f.nodes[at]
 	id, ok := n.cache.NewSessionID()
 	if !ok {
 		copy(id[:], f.strangersID())
 	}
+	t.id = string(id[:])
 	s := &session{
 		id: id[:], idContext: n.idContext, der: f.der, version: versionOf(tls13),
 		// OpenSSL counts in whole seconds.
-		made: f.clock().Truncate(time.Second), lifetime: f.o.ttl,
+		made: f.clock().Truncate(time.Second), lifetime: t.lifetime,
 	}
 	st := f.store(at)
 	before, _, _ := st.state()
 	n.cache.NewSession(context.Background(), &conn{version: s.version, idContext: n.idContext}, s)
-	if after, _, _ := st.state(); after.puts != before.puts+1 {
-		return nil, fmt.Errorf("a new session made %d puts: %+v", after.puts-before.puts, n.cache.Stats().Puts)
+	after, _, _ := st.state()
+	// A session that has less than the rest of this second to live is not stored.
+	if puts := after.puts - before.puts; puts != 1 && s.made.Add(s.lifetime).After(f.clock()) {
+		return fmt.Errorf("a new session made %d puts: %+v", puts, n.cache.Stats().Puts)
 	}
-	return s, nil
+	return nil
 }
 
 // strangersID is an id that no Cache made.

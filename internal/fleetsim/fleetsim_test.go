@@ -169,6 +169,15 @@ func TestNearCache(t *testing.T) {
 	}
 }
 
+// A chain of resumptions ends at MaxResumptionAge.
+func TestMaxAge(t *testing.T) {
+	_, long := simulated(t, nil)
+	_, short := simulated(t, func(o *options) { o.maxAge = o.ttl })
+	if short.counts.full <= long.counts.full*11/10 {
+		t.Errorf("%d full handshakes with chains of %v, %d with chains of a day", short.counts.full, 30*time.Minute, long.counts.full)
+	}
+}
+
 // The same flags and seed make the same table.
 func TestSeed(t *testing.T) {
 	table := func(args ...string) string {

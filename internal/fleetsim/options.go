@@ -30,6 +30,7 @@ type options struct {
 	// The servers.
 	only12  bool // limited to TLS 1.2
 	ttl     time.Duration
+	maxAge  time.Duration // of a chain of resumptions of TLS 1.3
 	sticky  bool
 	moved   float64 // with sticky: share of visits that come from another address
 	own     bool    // a store for each node
@@ -61,6 +62,7 @@ func (o *options) flags(set *flag.FlagSet) (nodes *string) {
 	set.Float64Var(&o.junk, "junk", 0, "made-up ids per connection")
 	set.BoolVar(&o.only12, "only12", false, "the servers are limited to TLS 1.2")
 	set.DurationVar(&o.ttl, "ttl", 2*time.Hour, "lifetime of a session (SessionTimeout)")
+	set.DurationVar(&o.maxAge, "max-age", 24*time.Hour, "how long after a full handshake a client may go on resuming (MaxResumptionAge)")
 	set.BoolVar(&o.sticky, "sticky", false, "the load balancer keeps a client's address on one node")
 	set.Float64Var(&o.moved, "moved", 0.1, "with -sticky: share of visits from another address")
 	set.BoolVar(&o.own, "own", false, "each node has a store of its own (memstore, boltstore)")
@@ -91,6 +93,8 @@ func (o *options) check() error {
 		return errors.New("-rate is positive, -burst at least 1, -junk not negative")
 	case o.ttl < time.Second || o.ttl%time.Second != 0:
 		return fmt.Errorf("-ttl is a number of whole seconds, not %v", o.ttl)
+	case o.maxAge < o.ttl:
+		return fmt.Errorf("-max-age of %v is shorter than -ttl, %v", o.maxAge, o.ttl)
 	case o.pause <= 0 || o.within < 0 || o.keep < 0 || o.length <= 0:
 		return errors.New("-pause and -length are positive, -within and -keep not negative")
 	case o.der < 1:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ type store struct {
 
 	mu     sync.Mutex // the Cache calls from goroutines of its own
 	values map[string]*value
-	ends   []*value // in the order of Put, which is that of expiry: one lifetime for all
+	ends   ends // the first to expire first
 	count  tally
 	bytes  int64 // of the values that are alive
 }
@@ -46,6 +47,22 @@ type value struct {
 	gone    bool // replaced, deleted or expired
 }
 
+// ends is a heap of values by their end.
+type ends []*value
+
+func (e ends) Len() int           { return len(e) }
+func (e ends) Less(i, j int) bool { return e[i].expires.Before(e[j].expires) }
+func (e ends) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *ends) Push(x any)        { *e = append(*e, x.(*value)) }
+
+func (e *ends) Pop() any {
+	last := len(*e) - 1
+	v := (*e)[last]
+	(*e)[last] = nil
+	*e = (*e)[:last]
+	return v
+}
+
 func newStore(now func() time.Time) *store {
 	return &store{now: now, values: make(map[string]*value)}
 }
@@ -54,9 +71,7 @@ func newStore(now func() time.Time) *store {
 func (s *store) expire() {
 	now := s.now()
 	for len(s.ends) > 0 && (s.ends[0].gone || !now.Before(s.ends[0].expires)) {
-		s.drop(s.ends[0])
-		s.ends[0] = nil
-		s.ends = s.ends[1:]
+		s.drop(heap.Pop(&s.ends).(*value))
 	}
 }
 
@@ -114,7 +129,7 @@ func (s *store) Put(ctx context.Context, key sessioncb.Key, b []byte, ttl time.D
 	v := &value{id: string(key.ID), bytes: bytes.Clone(b), expires: s.now().Add(ttl)}
 	s.drop(s.values[v.id])
 	s.values[v.id] = v
-	s.ends = append(s.ends, v)
+	heap.Push(&s.ends, v)
 	s.bytes += int64(len(b))
 	return nil
 }
