@@ -115,6 +115,16 @@ func TestStoreOperations(t *testing.T) {
 			storeCalls{Puts: 1}, storeCalls{Gets: 1}},
 		{"TLS 1.3", tls.VersionTLS13, sessioncb.CacheOptions{},
 			storeCalls{Puts: 1}, storeCalls{Gets: 1, Puts: 1}},
+		{"TLS 1.2, single use", tls.VersionTLS12, sessioncb.CacheOptions{SingleUse: true},
+			storeCalls{Puts: 1}, storeCalls{Gets: 1}},
+		{"TLS 1.3, single use", tls.VersionTLS13, sessioncb.CacheOptions{SingleUse: true},
+			storeCalls{Puts: 1}, storeCalls{Claims: 1, Puts: 1}},
+		{"TLS 1.2, near cache of the same node", tls.VersionTLS12, sessioncb.CacheOptions{NearBytes: 1 << 20},
+			storeCalls{Puts: 1}, storeCalls{}},
+		{"TLS 1.3, near cache of the same node", tls.VersionTLS13, sessioncb.CacheOptions{NearBytes: 1 << 20},
+			storeCalls{Puts: 1}, storeCalls{Puts: 1}},
+		{"TLS 1.3, tagged ids", tls.VersionTLS13, sessioncb.CacheOptions{TagIDs: true},
+			storeCalls{Puts: 1}, storeCalls{Gets: 1, Puts: 1}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -144,19 +154,30 @@ func TestStoreOperations(t *testing.T) {
 }
 
 // A server limited to TLS 1.2 looks up the random id of each new client that
-// speaks TLS 1.3 too (R35).
+// speaks TLS 1.3 too (R35), unless its own ids are tagged.
 func TestStoreOperationsOfACompatibilityID(t *testing.T) {
-	st := newCountingStore(t)
-	cfg := serverConfig()
-	cfg.MaxVersion = tls.VersionTLS12
-	cfg.SessionCache = cacheOver(t, st, sessioncb.CacheOptions{})
-	server := newContext(t, cfg)
-	if visit(t, server, newContext(t, clientConfig()), nil) {
-		t.Fatal("a first visit resumed")
-	}
-	calls, _ := st.take()
-	if diff := cmp.Diff(storeCalls{Gets: 1, Puts: 1}, calls); diff != "" {
-		t.Errorf("full handshake of a client of both versions (-want +got):\n%s", diff)
+	for _, test := range []struct {
+		cache sessioncb.CacheOptions
+		want  storeCalls
+	}{
+		{sessioncb.CacheOptions{}, storeCalls{Gets: 1, Puts: 1}},
+		{sessioncb.CacheOptions{TagIDs: true}, storeCalls{Puts: 1}},
+	} {
+		st := newCountingStore(t)
+		cfg := serverConfig()
+		cfg.MaxVersion = tls.VersionTLS12
+		cfg.SessionCache = cacheOver(t, st, test.cache)
+		server := newContext(t, cfg)
+		if visit(t, server, newContext(t, clientConfig()), nil) {
+			t.Fatal("a first visit resumed")
+		}
+		calls, _ := st.take()
+		if diff := cmp.Diff(test.want, calls); diff != "" {
+			t.Errorf("TagIDs %v: full handshake of a client of both versions (-want +got):\n%s", test.cache.TagIDs, diff)
+		}
+		if n := cfg.SessionCache.Stats().Lookups.Offered(); n != 1 {
+			t.Errorf("TagIDs %v: %d ids were offered, want the random one: this shows nothing", test.cache.TagIDs, n)
+		}
 	}
 }
 

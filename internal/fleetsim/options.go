@@ -67,7 +67,7 @@ func (o *options) flags(set *flag.FlagSet) (nodes *string) {
 	set.Float64Var(&o.moved, "moved", 0.1, "with -sticky: share of visits from another address")
 	set.BoolVar(&o.own, "own", false, "each node has a store of its own (memstore, boltstore)")
 	set.IntVar(&o.split, "split", 1, "groups of nodes that differ in their session id context")
-	set.IntVar(&o.der, "der", 187, "bytes of an encoded session")
+	set.IntVar(&o.der, "der", 207, "bytes of an encoded session")
 	set.Int64Var(&o.near, "near", 0, "NearBytes of each node; 0: no near cache")
 	set.DurationVar(&o.nearTTL, "near-ttl", 0, "NearTTL")
 	set.DurationVar(&o.missTTL, "miss-ttl", 0, "MissTTL")

@@ -37,7 +37,7 @@ func main() {
 func run(args []string, out io.Writer) error {
 	set := flag.NewFlagSet("storebytes", flag.ContinueOnError)
 	n := set.Int("n", 100_000, "sessions in each store")
-	sizes := set.String("sizes", "296,740,944", "lengths of the values, in bytes")
+	sizes := set.String("sizes", "316,761,963", "lengths of the values, in bytes")
 	if err := set.Parse(args); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 // Each store is asked, and none keeps a value in less than its length.
 func TestRun(t *testing.T) {
 	var b strings.Builder
-	if err := run([]string{"-n", "2000", "-sizes", "296"}, &b); err != nil {
+	if err := run([]string{"-n", "2000", "-sizes", "316"}, &b); err != nil {
 		t.Fatal(err)
 	}
 	rows := regexp.MustCompile(`(?m)^\| (\w+): .* \| (\d+) \|$`).FindAllStringSubmatch(b.String(), -1)
@@ -18,8 +18,8 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%d rows:\n%s", len(rows), b.String())
 	}
 	for _, row := range rows {
-		if n, _ := strconv.Atoi(row[2]); n < 296 || n > 4096 {
-			t.Errorf("%s: %d bytes for a value of 296", row[1], n)
+		if n, _ := strconv.Atoi(row[2]); n < 316 || n > 4096 {
+			t.Errorf("%s: %d bytes for a value of 316", row[1], n)
 		}
 	}
 }
