@@ -13,11 +13,13 @@ import (
 // connKey is where a request's context has its *conn.
 type connKey struct{}
 
+func connOf(r *http.Request) *conn { return r.Context().Value(connKey{}).(*conn) }
+
 func newServer(spec storeSpec, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { answer(w, r, spec) })
 	return &http.Server{
-		Handler:           mux,
+		Handler:           notTooEarly(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -35,7 +37,7 @@ func newServer(spec storeSpec, log *slog.Logger) *http.Server {
 // answer says what the log says, one "name: value" a line. What the client
 // chose is quoted if it is not plain.
 func answer(w http.ResponseWriter, r *http.Request, spec storeSpec) {
-	report := &r.Context().Value(connKey{}).(*conn).report
+	report := connOf(r).reported()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	for _, line := range [][2]string{
 		{"version", tls.VersionName(report.state.Version)},
@@ -44,6 +46,7 @@ func answer(w http.ResponseWriter, r *http.Request, spec storeSpec) {
 		{"host", report.host},
 		{"client", printable(report.client)},
 		{"resumed", report.resumed},
+		{"early data", report.early},
 		{"offered", report.offered},
 		{"session", report.session},
 		{"store", spec.kind},

@@ -225,6 +225,10 @@ func TestUsage(t *testing.T) {
 		{"serve --write-behind 1", "--write-behind with --store memory"},
 		{"serve --write-behind -1 --store " + bolt, "--write-behind -1 is negative"},
 		{"serve --write-behind 2000000 --store " + bolt, "more than 1048576"},
+		{"serve --early-data -1", "invalid argument"},
+		{"serve --early-data 5000000000", "invalid argument"},
+		{"serve --early-data 2000000", "more than 1048576"},
+		{"serve --early-data 1000 --host a.test", "--early-data with --host"},
 		{"serve --client-auth request", "--client-auth without --client-ca"},
 		{"serve --client-ca ca.pem --client-auth ask", "neither request nor require"},
 		{"serve --metrics nowhere", "--metrics nowhere: the port"},
@@ -379,9 +383,9 @@ func openssl(t *testing.T, stdin string, args ...string) string {
 // sClient makes a request with openssl s_client, which resumes with the file
 // in unless it is "", and writes the newest session to out. It returns what
 // the client says ("New" or "Reused") and what the server answered.
-func sClient(t *testing.T, p *process, version, in, out string) (client string, answer map[string]string) {
+func sClient(t *testing.T, p *process, version, name, in, out string) (client string, answer map[string]string) {
 	t.Helper()
-	args := []string{"s_client", "-connect", p.addr, "-servername", "localhost", "-CAfile", cert("ca.pem"),
+	args := []string{"s_client", "-connect", p.addr, "-servername", name, "-CAfile", cert("ca.pem"),
 		"-verify_return_error", "-ign_eof", version}
 	if in != "" {
 		args = append(args, "-sess_in", in)

@@ -84,6 +84,9 @@ func (o *serveOptions) newContexts(conns *conns) (cs *contexts, err error) {
 		return cs, err
 	}
 	cs.all = append(cs.all, cs.standard)
+	for _, c := range cs.all {
+		conns.hosts[string(c.SessionIDContext())] = c.Name()
+	}
 	return cs, nil
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sessioncb/openssl/sessioncb/collector"
 )
 
 // handshakeCounters count what the log has a line for.
@@ -30,15 +32,16 @@ func newHandshakeCounters() *handshakeCounters {
 	}
 }
 
-// serveMetrics serves /metrics on a listener of their own, if
+// serveMetrics serves /metrics and /explain on a listener of their own, if
 // --metrics says so, until stop is called.
-func (o *serveOptions) serveMetrics(conns *conns, log *slog.Logger) (stop func(), err error) {
+func (o *serveOptions) serveMetrics(conns *conns, contexts *contexts, log *slog.Logger) (stop func(), err error) {
 	if o.metricsAddr == "" {
 		return func() {}, nil
 	}
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
 		conns.count.done, conns.count.failed,
+		collector.New(conns.cache, prometheus.Labels{"store": o.spec.kind}),
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -46,6 +49,15 @@ func (o *serveOptions) serveMetrics(conns *conns, log *slog.Logger) (stop func()
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprint(w, contexts.standard.Explain())
+		for _, c := range contexts.all {
+			if c != contexts.standard {
+				fmt.Fprintf(w, "host %s: the same handlers, under the session id context %x\n", c.Name(), c.SessionIDContext())
+			}
+		}
+	})
 	l, err := net.Listen("tcp", o.metricsAddr)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)

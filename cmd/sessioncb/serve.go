@@ -55,6 +55,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	context.AfterFunc(ctx, stop) // so that a second signal kills
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
+	slog.SetDefault(log) // where packages write that have no Logger
 	cache, closeCache, err := o.openCache(log)
 	if err != nil {
 		return err
@@ -62,6 +63,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, closeCache()) }()
 
 	conns := newConns(cache, log)
+	conns.earlyData = o.earlyData > 0
 	contexts, err := o.newContexts(conns)
 	if err != nil {
 		return err
@@ -72,7 +74,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
-	stopMetrics, err := o.serveMetrics(conns, log)
+	stopMetrics, err := o.serveMetrics(conns, contexts, log)
 	if err != nil {
 		inner.Close()
 		return err
@@ -124,6 +126,7 @@ func (o *serveOptions) newContext(conns *conns, cert ssl.Certificate, choose fun
 	cfg.SessionCallbacks = conns.callbacks()
 	cfg.SessionCacheMode = ssl.CacheExternal
 	cfg.GetConfigForClient = choose
+	cfg.MaxEarlyData = o.earlyData
 	return ssl.NewContext(cfg)
 }
 

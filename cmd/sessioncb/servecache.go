@@ -27,8 +27,9 @@ func (o *serveOptions) openCache(log *slog.Logger) (cache *sessioncb.Cache, clos
 	}
 	// Keys come second: a file in use by another server is left with its own.
 	keys := sessioncb.ProcessKey()
+	unfollow := func() {}
 	if o.keyFile != "" {
-		if keys, err = loadOrMakeKeys(o.keyFile, log); err != nil {
+		if keys, unfollow, err = followKeys(o.keyFile, log); err != nil {
 			return nil, nil, errors.Join(err, store.close())
 		}
 	}
@@ -43,10 +44,11 @@ func (o *serveOptions) openCache(log *slog.Logger) (cache *sessioncb.Cache, clos
 		Logger:        log,
 		NearBytes:     o.near,
 		WriteBehind:   int(o.writeBehind),
-		SingleUse:     o.singleUse,
+		SingleUse:     o.singleUse || o.earlyData > 0,
 		TagIDs:        o.tagIDs,
 	})
 	if err != nil {
+		unfollow()
 		return nil, nil, errors.Join(err, store.close())
 	}
 	return cache, func() error {
@@ -56,6 +58,7 @@ func (o *serveOptions) openCache(log *slog.Logger) (cache *sessioncb.Cache, clos
 		if err != nil {
 			err = fmt.Errorf("sessions were not stored: %w", err)
 		}
+		unfollow()
 		return errors.Join(err, store.close())
 	}, nil
 }

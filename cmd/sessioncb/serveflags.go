@@ -20,6 +20,7 @@ type serveOptions struct {
 	store, keyFile    string
 	near, writeBehind int64
 	singleUse, tagIDs bool
+	earlyData         uint32
 
 	clientCA, clientAuth string
 	name, idContext      string
@@ -42,11 +43,12 @@ func (o *serveOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.key, "key", "", "`FILE` with the private key in PEM (default: in the file of --cert)")
 	f.StringArrayVar(&o.hosts, "host", nil, "a virtual host, `NAME[=CERT[,KEY]]`, with a certificate of its own; may be given several times")
 	f.StringVar(&o.store, "store", "memory", "keep sessions in `STORE`: memory, bolt:PATH, a URL or env:NAME, see above")
-	f.StringVar(&o.keyFile, "key-file", "", "`FILE` with the keys that seal the sessions, made if there is none (bolt: default PATH.keys)")
+	f.StringVar(&o.keyFile, "key-file", "", "`FILE` with the keys that seal the sessions, made if there is none, and followed when it changes (bolt: default PATH.keys)")
 	f.Int64Var(&o.near, "near", 0, "keep `BYTES` of sessions in memory in front of the store")
 	f.Int64Var(&o.writeBehind, "write-behind", 0, "let up to `N` new sessions wait to be stored, in place of the handshake")
 	f.BoolVar(&o.singleUse, "single-use", false, "let no TLS 1.3 session be resumed twice in the whole fleet")
 	f.BoolVar(&o.tagIDs, "tag-ids", false, "mark session ids with a key, so that made-up ones cost no call to the store")
+	f.Uint32Var(&o.earlyData, "early-data", 0, "accept up to `BYTES` of TLS 1.3 early data; implies --single-use")
 	f.StringVar(&o.clientCA, "client-ca", "", "`FILE` with the CA certificates in PEM that clients' certificates are verified against")
 	f.StringVar(&o.clientAuth, "client-auth", "", "`request or require` a client's certificate (default with --client-ca: require)")
 	f.StringVar(&o.name, "name", "", "`NAME` of this virtual host: sessions of one name are not resumed under another")
@@ -57,6 +59,9 @@ func (o *serveOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.grace, "grace", 5*time.Second, "how long running requests may take after a signal")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics on plain HTTP at `[HOST:]PORT` (default host: 127.0.0.1)")
 }
+
+// maxEarlyData is the most that ssl.Config.MaxEarlyData takes.
+const maxEarlyData = 1 << 20
 
 // check finds what is wrong before anything is opened.
 func (o *serveOptions) check() (err error) {
@@ -84,6 +89,10 @@ func (o *serveOptions) check() (err error) {
 		return fmt.Errorf("--max-age %v is not a number of whole seconds above zero", o.maxAge)
 	case o.maxAge > 0 && o.maxAge < o.timeout:
 		return fmt.Errorf("--max-age %v is shorter than --timeout %v", o.maxAge, o.timeout)
+	case o.earlyData > maxEarlyData:
+		return fmt.Errorf("--early-data %d is more than %d: each connection may keep as much", o.earlyData, maxEarlyData)
+	case o.earlyData > 0 && len(o.virtualHosts) > 0:
+		return errors.New("--early-data with --host: a virtual host takes none")
 	case o.grace < 0:
 		return fmt.Errorf("--grace %v is negative", o.grace)
 	case o.metrics != "" && o.metricsAddr == o.addr && !strings.HasSuffix(o.addr, ":0"):
@@ -118,7 +127,7 @@ func (o *serveOptions) checkStore() error {
 		return fmt.Errorf("--write-behind %d is more than %d", o.writeBehind, maxWriteBehind)
 	case o.writeBehind > 0 && memory:
 		return errors.New("--write-behind with --store memory: there is nothing to wait for")
-	case o.spec.waitReplicas > 0 && !o.singleUse:
+	case o.spec.waitReplicas > 0 && !o.singleUse && o.earlyData == 0:
 		return errors.New("--store with wait-replicas, without --single-use: only sessions that are taken out wait")
 	}
 	if o.spec.kind == "bolt" && o.keyFile == "" {
