@@ -276,28 +276,6 @@ func (cfg *Config) check() error {
 	return nil
 }
 
-// defaultMaxAge bounds a chain of resumptions unless told otherwise.
-const defaultMaxAge = 24 * time.Hour
-
-// maxAge is MaxResumptionAge, or 0 for no bound.
-func (cfg *Config) maxAge() time.Duration {
-	if cfg.MaxResumptionAge == 0 {
-		return defaultMaxAge
-	}
-	return max(cfg.MaxResumptionAge, 0)
-}
-
-// mostTickets is how many tickets a handshake may send.
-func (cfg *Config) mostTickets() int {
-	switch {
-	case cfg.SessionCache != nil:
-		return 1
-	case cfg.NumTickets == 0:
-		return 2
-	}
-	return max(cfg.NumTickets, 1) // TLS 1.2 has one session all the same
-}
-
 func (cfg *Config) trusts() bool {
 	return len(cfg.CAPEM) > 0 || cfg.CAFile != "" || cfg.CADir != "" || cfg.SystemCAs
 }
@@ -340,7 +318,7 @@ func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
 			return nil, opError("new context: NextProtos", q)
 		}
 	}
-	cfg.applySessions(c)
+	cfg.plan().apply(c)
 	return slices.Clone(sidCtx), nil
 }
 
@@ -544,72 +522,4 @@ func appendDirDigests(set [][32]byte, dir string) ([][32]byte, error) {
 		}
 	}
 	return set, nil
-}
-
-func (cfg *Config) applySessions(c *cshim.Context) {
-	both := cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_CLIENT
-	mode := cshim.SSL_SESS_CACHE_SERVER
-	if cfg.SessionCallbacks.New != nil {
-		mode = both
-	}
-	noTicket := cfg.Tickets == TicketsStateful
-	tickets := -1
-	switch {
-	case cfg.NumTickets > 0:
-		tickets = cfg.NumTickets
-	case cfg.NumTickets < 0:
-		tickets = 0
-	}
-	switch cfg.SessionCacheMode {
-	case CacheOff:
-		mode = cshim.SSL_SESS_CACHE_OFF
-	case CacheInternal:
-		mode = both
-	case CacheExternal:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
-	case CacheExternalLookup:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP
-	}
-	if cfg.MaxEarlyData > 0 {
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
-		noTicket = true
-		c.EnableEarlyData(cfg.MaxEarlyData)
-	}
-	if cfg.SessionCache != nil {
-		// A client's sessions are of no use to a store of server sessions.
-		mode = cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_NO_INTERNAL
-		noTicket = true
-		tickets = 1
-	}
-	size, timeout := int64(-1), int64(-1)
-	if cfg.SessionCacheSize > 0 {
-		size = int64(cfg.SessionCacheSize)
-	}
-	if cfg.SessionTimeout > 0 {
-		timeout = int64(cfg.SessionTimeout / time.Second)
-	}
-	c.SetCache(mode, size, timeout, noTicket, tickets)
-	c.SetMaxAge(int64(cfg.maxAge() / time.Second))
-}
-
-// callbacks returns the handlers that the configuration means.
-func (cfg *Config) callbacks() sessioncb.Callbacks {
-	if cfg.SessionCache != nil {
-		return sessioncb.Callbacks{New: cfg.SessionCache, Get: cfg.SessionCache, Remove: cfg.SessionCache}
-	}
-	return cfg.SessionCallbacks
-}
-
-func callbackBits(cb sessioncb.Callbacks) int {
-	bits := 0
-	if cb.New != nil {
-		bits |= cshim.New
-	}
-	if cb.Get != nil {
-		bits |= cshim.Get
-	}
-	if cb.Remove != nil {
-		bits |= cshim.Remove
-	}
-	return bits
 }

@@ -189,7 +189,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 
 	var ids [][32]byte
 	if server {
-		ids = ctx.side.newIDs(ctx.tickets)
+		ids = ctx.side.newIDs(ctx.plan.mostTickets())
 	}
 	var q cshim.Queue
 	ok := false

@@ -33,7 +33,9 @@ type Context struct {
 	verify   VerifyMode
 	cache    *sessioncb.Cache // whose handlers it has, or nil
 	getHost  func(*tls.ClientHelloInfo) (*Context, error)
-	tickets  int // how many a handshake may send
+	plan     plan
+	derived  bool // the session id context was not given
+	versions [2]uint16
 	timeout  time.Duration
 	gated    bool
 
@@ -63,7 +65,7 @@ func NewContext(cfg Config) (*Context, error) {
 	cb := cfg.callbacks()
 	c := &Context{
 		name: cfg.Name, identity: len(cfg.Certificates) > 0, trusts: cfg.trusts(), verify: cfg.Verify,
-		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, tickets: cfg.mostTickets(),
+		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, plan: cfg.plan(),
 		timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey, bits: callbackBits(cb),
 		maxEarlyData: cfg.MaxEarlyData, allowEarlyData: cfg.AllowEarlyData,
 	}
@@ -85,6 +87,8 @@ func NewContext(cfg Config) (*Context, error) {
 	if c.getHost != nil {
 		shim.AskHost()
 	}
+	c.derived = len(cfg.SessionIDContext) == 0
+	c.versions = [2]uint16{max(cfg.MinVersion, tls.VersionTLS12), cfg.MaxVersion}
 	return c, nil
 }
 
