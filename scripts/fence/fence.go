@@ -172,6 +172,9 @@ type direction struct {
 var directions = []direction{
 	{"cshim", nil, []string{"internal/chost/..."}},
 	{"internal/chost", nil, []string{"cshim", "ssl", "sessioncb/..."}},
+	{"internal/fleetsim", []string{"sessioncb"}, nil},
+	{"internal/storebytes", []string{"sessioncb/...", "internal/testserver"}, nil},
+	{"internal/doccheck", nil, []string{"sessioncb/..."}},
 	{"internal", nil, nil},
 	{"sessioncb", nil, []string{"internal/testserver"}},
 	{"ssl", []string{"cshim", "sessioncb"}, []string{"sessioncb/...", "internal/chost/...", "internal/testserver"}},
