@@ -17,6 +17,7 @@ type line struct {
 	gate    *gate    // shared with the other lines that read, or write
 	health  *health  // the same
 	absent  bool     // that nothing is there is an answer, no failure
+	goesOn  bool     // whoever waits may leave, or have left: the call is made
 	calls   atomic.Uint64
 
 	log func() *slog.Logger
@@ -24,8 +25,8 @@ type line struct {
 }
 
 // call makes a call of the store: if the breaker allows it and the gate has
-// room, and for no longer than the line's timeout. f may outlive it, with a
-// ctx that has ended; what f uses must be its own. If f is not called at all,
+// room. It waits for no longer than the line's timeout, or until ctx ends. f
+// may outlive it; what f uses must be its own. If f is not called at all,
 // unmade is, unless it is nil.
 func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error), unmade func()) (value T, err error) {
 	made := false
@@ -34,7 +35,7 @@ func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error
 			unmade()
 		}
 	}()
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil && !l.goesOn {
 		return value, err
 	}
 	done, err := l.breaker.allow()
@@ -51,6 +52,11 @@ func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error
 		defer cancel()
 		value, err = through(timed, l.gate, func(ctx context.Context) (T, error) {
 			l.calls.Add(1)
+			if l.goesOn {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
+				defer cancel()
+			}
 			return f(ctx)
 		})
 	}

@@ -100,27 +100,39 @@ func TestRemovedWhileItIsEncoded(t *testing.T) {
 
 // TestPutsThatNeverBegin leave nothing behind.
 func TestPutsThatNeverBegin(t *testing.T) {
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
 	for _, test := range []struct {
 		name string
-		o    CacheOptions
-		ctx  context.Context
 		err  error // of the encoding
+		o    CacheOptions
 		want PutStats
 	}{
-		{"canceled", CacheOptions{}, gone, nil, PutStats{Canceled: 1}},
-		{"removed before", CacheOptions{}, t.Context(), ErrRemoved, PutStats{Skipped: 1}},
-		{"not encodable", CacheOptions{}, t.Context(), errBroken, PutStats{Error: 1}},
+		{"removed before", ErrRemoved, CacheOptions{}, PutStats{Skipped: 1}},
+		{"not encodable", errBroken, CacheOptions{}, PutStats{Error: 1}},
+		{"the breaker is open", nil, CacheOptions{BreakerFailures: 1}, PutStats{Error: 1, BreakerOpen: 1}},
+		{"no room", nil, CacheOptions{MaxCalls: 1}, PutStats{Timeout: 1, Busy: 1}},
 	} {
-		c := newTestCache(t, newFakeStore(), test.o)
-		s := numbered(1)
-		s.err = test.err
-		c.NewSession(test.ctx, tls12, s)
-		checkStats(t, c, Stats{Puts: test.want})
-		if len(c.puts.ids) != 0 {
-			t.Errorf("%s: left behind: %v", test.name, c.puts.ids)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			store := newFakeStore()
+			c := newTestCache(t, store, test.o)
+			switch {
+			case test.want.BreakerOpen > 0:
+				store.hook(func(context.Context, string) error { return errBroken })
+				c.NewSession(t.Context(), tls12, numbered(0))
+			case test.want.Busy > 0:
+				defer synctest.Wait()
+				defer hang(store)()
+				c.NewSession(t.Context(), tls12, numbered(0))
+			}
+			s := numbered(1)
+			s.err = test.err
+			c.NewSession(t.Context(), tls12, s)
+			if got := c.Stats().Puts; got != test.want {
+				t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+			}
+			if c.puts.ids[string(s.id)] != nil {
+				t.Errorf("%s: left behind: %v", test.name, c.puts.ids)
+			}
+		})
 	}
 }
 
@@ -161,6 +173,9 @@ func TestPutOutlivesItsConnection(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		c.NewSession(ctx, tls12, numbered(1))
+		before, leaveBefore := context.WithCancel(t.Context())
+		leaveBefore()
+		c.NewSession(before, tls12, numbered(3)) // waits for nothing
 		gone, leave := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, leave)
 		c.NewSession(gone, tls12, numbered(2))
@@ -168,8 +183,8 @@ func TestPutOutlivesItsConnection(t *testing.T) {
 			t.Errorf("waited %v; the store had %v", d, time.Duration(left.Load()))
 		}
 		time.Sleep(time.Second)
-		checkStats(t, c, Stats{Puts: PutStats{Canceled: 1, Timeout: 1}})
-		if store.value(numbered(1).id) == nil || store.value(numbered(2).id) == nil {
+		checkStats(t, c, Stats{Puts: PutStats{Canceled: 2, Timeout: 1}})
+		if len(store.values) != 3 {
 			t.Error("a session went with its connection")
 		}
 		if s := c.Stats().Breakers.Put; s != (BreakerStats{}) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -166,22 +167,19 @@ func (n *removalCounters) ended(err error) {
 // storePut writes to the store and waits, up to PutTimeout. It takes w's
 // value. If the session is removed before the store has it, it is deleted.
 //
-// If the connection ends first nobody waits, and the Put goes on: many clients
-// leave as soon as they have what they came for, and their session with it.
+// If the connection has ended, or ends first, nobody waits and the Put goes on:
+// the client may have its session by then, and many leave as soon as they have
+// what they came for.
 func (c *Cache) storePut(ctx context.Context, w *write) error {
+	var left atomic.Bool // nobody waits any more
 	late, err := call(ctx, &c.put, func(ctx context.Context) (late bool, err error) {
-		if !w.queued {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), c.put.timeout)
-			defer cancel()
-		}
 		defer func() { // here, because the store may return long after the deadline
 			clear(w.value)
 			c.written(w.key)
 			removed := c.puts.end(w.key, w.putting)
-			// A removal that is queued behind it comes in its turn, unless the
-			// turn is over.
-			if late = removed && (!w.queued || ctx.Err() != nil); late {
+			// A removal that is queued comes in its turn, after this, unless its
+			// turn has come while this was under way.
+			if late = removed && (!w.queued || left.Load()); late {
 				c.deleteLate(ctx, w.key)
 			}
 		}()
@@ -190,6 +188,7 @@ func (c *Cache) storePut(ctx context.Context, w *write) error {
 		clear(w.value)
 		c.puts.end(w.key, w.putting)
 	})
+	left.Store(true)
 	if late && err == nil {
 		return errOvertaken
 	}

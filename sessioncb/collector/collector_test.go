@@ -167,8 +167,13 @@ func TestEachOutcome(t *testing.T) {
 			ctx, cancel := context.WithCancel(s.Context())
 			cancel()
 			s.cache.GetSession(ctx, s.conn, s.s.id)
+			s.store.hook(func(context.Context) error { time.Sleep(time.Millisecond); return nil })
 			s.cache.NewSession(ctx, s.conn, s.s)
-		}, samples{"lookups_total{outcome=canceled}": 1, "puts_total{outcome=canceled}": 1}},
+			time.Sleep(time.Second)
+		}, samples{
+			"lookups_total{outcome=canceled}": 1, "puts_total{outcome=canceled}": 1,
+			"store_calls_total{kind=put}": 1, // nobody waits, and it goes on
+		}},
 		{"busy", options{MaxCalls: 1}, func(s *script) {
 			s.store.hook(func(context.Context) error { time.Sleep(time.Hour); return nil })
 			s.get()
