@@ -172,6 +172,7 @@ type direction struct {
 var directions = []direction{
 	{"cshim", nil, []string{"internal/chost/..."}},
 	{"internal/chost", nil, []string{"cshim", "ssl", "sessioncb/..."}},
+	{"internal/fleettest", nil, []string{"cshim", "ssl", "sessioncb/...", "internal/testserver", "internal/chost/..."}},
 	{"internal", nil, nil},
 	{"sessioncb", nil, []string{"internal/testserver"}},
 	{"ssl", []string{"cshim", "sessioncb"}, []string{"sessioncb/...", "internal/chost/...", "internal/testserver"}},
