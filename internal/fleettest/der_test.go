@@ -18,6 +18,8 @@ type sessionFields struct {
 
 // Numbers of fields.
 const (
+	timeField    = 1
+	timeoutField = 2
 	peerField    = 3
 	verifyField  = 5
 	appdataField = 18
@@ -70,6 +72,11 @@ func (f *sessionFields) set(number int, der []byte) {
 	default:
 		f.numbered = slices.Insert(f.numbered, at, v)
 	}
+}
+
+// remove takes a numbered field out.
+func (f *sessionFields) remove(number int) {
+	f.numbered = slices.DeleteFunc(f.numbered, func(v asn1.RawValue) bool { return v.Tag == number })
 }
 
 // encode is the inverse of fieldsOf.

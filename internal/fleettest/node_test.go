@@ -45,6 +45,7 @@ type setup struct {
 // A host is what a Context is made of, beside the Cache.
 type host struct {
 	Name      string
+	Cert      string // files without their ends; "": server
 	CA        string // file; "": trusts nobody
 	Verify    ssl.VerifyMode
 	Epoch     uint64
@@ -169,6 +170,9 @@ func (h host) config(cache *sessioncb.Cache) ssl.Config {
 	}
 	if h.CA != "" {
 		cfg.CAFile = cert(h.CA)
+	}
+	if h.Cert != "" {
+		cfg.Certificates = []ssl.Certificate{{ChainFile: cert(h.Cert + ".pem"), KeyFile: cert(h.Cert + "-key.pem")}}
 	}
 	return cfg
 }

@@ -18,6 +18,7 @@ import (
 type visitor struct {
 	t   testing.TB
 	ctx *ssl.Context
+	end []byte // the last connection's session, encoded
 
 	mu   sync.Mutex
 	list []*ssl.Session
@@ -93,6 +94,10 @@ func (v *visitor) over(nc net.Conn, name string, offer *ssl.Session) (tls.Connec
 	state := c.ConnectionState()
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		return state, err
+	}
+	if s := c.Session(); s != nil {
+		v.end = marshal(v.t, s)
+		s.Close()
 	}
 	_, err = c.Write([]byte("x"))
 	return state, err
