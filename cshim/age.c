@@ -91,6 +91,14 @@ int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len)
         : SSL_SESSION_set1_ticket_appdata(s, data, len);
 }
 
+int sc_set_origin(SSL_SESSION *s, int64_t origin)
+{
+    size_t len;
+    const unsigned char *data = sc_appdata(s, &len);
+
+    return set_noted(s, origin, data, len);
+}
+
 /* The origin of a new session of TLS 1.3, which it notes; 0 when out of memory. */
 static int64_t note_origin(const sc_conn *c, SSL_SESSION *s)
 {

@@ -454,6 +454,8 @@ const unsigned char *sc_appdata(const SSL_SESSION *s, size_t *len);
 int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len);
 /* When the full handshake was that s goes back to, in Unix seconds. */
 int64_t sc_origin(const SSL_SESSION *s);
+/* Notes another; 0 when out of memory. */
+int sc_set_origin(SSL_SESSION *s, int64_t origin);
 /* Whether the full handshake that s goes back to is longer ago than max_age. */
 int sc_outlived(const sc_conn *c, const SSL_SESSION *s);
 /* Notes the origin of a new session and bounds its lifetime. */

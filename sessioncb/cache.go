@@ -37,6 +37,7 @@ type Cache struct {
 	epochs  *epochs
 	flights flight // of lookups
 	deletes flight
+	puts    puts // under way
 
 	get, claim, put, delete line
 	lookups, writes         gate

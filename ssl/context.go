@@ -254,10 +254,13 @@ func (c *Context) SessionTimeout() (d time.Duration) {
 }
 
 // SetSessionTimeout sets the lifetime of new sessions, 1 s to a year in whole
-// seconds (SSL_CTX_set_timeout).
+// seconds, and no more than Config.MaxResumptionAge (SSL_CTX_set_timeout).
 func (c *Context) SetSessionTimeout(d time.Duration) error {
 	if d < time.Second || d%time.Second != 0 || d > 366*24*time.Hour {
 		return &Error{Op: "set session timeout", Err: fmt.Errorf("%v is not 1 s to a year in whole seconds", d)}
+	}
+	if age := c.plan.maxAge; age > 0 && d > age {
+		return &Error{Op: "set session timeout", Err: fmt.Errorf("%v is longer than MaxResumptionAge of %v", d, age)}
 	}
 	return c.with(func(shim *cshim.Context) cshim.Events { shim.SetTimeout(int64(d / time.Second)); return 0 })
 }

@@ -34,10 +34,6 @@ func (cfg *Config) checkEarlyData() error {
 		}
 		return nil
 	}
-	get := cfg.SessionCallbacks.Get
-	if cfg.SessionCache != nil {
-		get, _ = any(cfg.SessionCache).(sessioncb.GetHandler)
-	}
 	switch {
 	case cfg.MaxEarlyData > mostEarlyData:
 		return fmt.Errorf("MaxEarlyData of %d is more than %d: a connection keeps as much", cfg.MaxEarlyData, mostEarlyData)
@@ -53,7 +49,8 @@ func (cfg *Config) checkEarlyData() error {
 		return errors.New("MaxEarlyData uses no internal cache, but SessionCacheSize is set")
 	case cfg.NumTickets < 0:
 		return errors.New("MaxEarlyData needs tickets, but NumTickets says that none is sent")
-	case get == nil || !singleUse(get):
+	}
+	if get := cfg.callbacks().Get; get == nil || !singleUse(get) {
 		return errNotSingleUse
 	}
 	return nil

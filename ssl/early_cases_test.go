@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -559,4 +560,66 @@ func TestEarlyDataConcurrently(t *testing.T) {
 			c.Close()
 		}
 	})
+}
+
+// The host that the ClientHello chose says how much early data there may be,
+// and its hook is asked; one without takes none.
+func TestEarlyDataOfHosts(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		most     uint32
+		accepted bool
+	}{{"more than the first context", 2000, true}, {"less", 50, true}, {"none", 0, false}} {
+		t.Run(row.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				balanced(t)
+				st, err := memoryStore()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cache, err := sessioncb.NewCache(st, sessioncb.CacheOptions{
+					Keys: sessioncb.ProcessKey(), SingleUse: true, LookupTimeout: patience})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var asked atomic.Int32
+				cfg := serverConfig()
+				cfg.SessionCache, cfg.MaxEarlyData = cache, row.most
+				if row.most > 0 {
+					cfg.AllowEarlyData = func(context.Context, sessioncb.Conn) bool { asked.Add(1); return true }
+				}
+				host := newContext(t, cfg)
+				cfg.MaxEarlyData = 1000
+				cfg.AllowEarlyData = func(context.Context, sessioncb.Conn) bool { return false }
+				cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*Context, error) { return host, nil }
+				first := newContext(t, cfg)
+				client, got := newClient(t, tls.VersionTLS13)
+				s, c := connect(t, first, client, nil, wrap)
+				exchange(t, s, c)
+				s.Close()
+				c.Close()
+				session := got.last(t)
+				if n := session.MaxEarlyData(); n != row.most {
+					t.Fatalf("the session allows %d bytes, want %d", n, row.most)
+				}
+				s, c = pair(t, first, client, &ClientOptions{Session: session}, wrap)
+				data := pattern(int(row.most))
+				if row.accepted {
+					early(t, c, data)
+				}
+				if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+					t.Fatalf("handshake: server %v, client %v", serr, cerr)
+				}
+				if b := make([]byte, len(data)); row.accepted {
+					if _, err := io.ReadFull(s, b); err != nil || string(b) != data {
+						t.Errorf("read %d bytes: %v", len(b), err)
+					}
+				}
+				outcome(t, s, c, true, row.accepted)
+				if n := asked.Load(); (n == 1) != row.accepted {
+					t.Errorf("the host's hook was asked %d times", n)
+				}
+			})
+		})
+	}
 }

@@ -28,7 +28,6 @@ func TestExplain(t *testing.T) {
 		{"cache", func(c *Config) { c.SessionCache = newMemoryCache(t) }, map[string]string{
 			"TLS 1.2": "session id, because SessionCache is set; it is found by the SessionCache, in every process",
 			"TLS 1.3": "stateful ticket, a key of 32 bytes, 1 a full handshake, because SessionCache is set; it is found by the SessionCache",
-			"client":  "full handshakes",
 		}},
 		{"handlers, internal lookup first", func(c *Config) {
 			c.SessionCallbacks, c.Tickets = st.callbacks(), TicketsStateful
