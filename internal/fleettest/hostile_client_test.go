@@ -66,20 +66,20 @@ func TestManyIdentities(t *testing.T) {
 	const many = 1700
 	for _, x := range []struct {
 		name   string
-		set    setup
+		set    nodeSetup
 		good   int // where a good session stands; -1: nowhere
 		want   lookups
 		asked  int64 // calls of the store
 		chosen int
 	}{
-		{"all made up", setup{}, -1, lookups{Miss: 8}, 8, -1},
-		{"all made up, claimed", setup{SingleUse: true}, -1, lookups{Miss: 8}, 8, -1},
-		{"all made up, ids are tagged", setup{TagIDs: true}, -1, lookups{Junk: 8}, 0, -1},
-		{"the first is good", setup{}, 0, lookups{Hit: 1}, 1, 0},
-		{"the eighth is good", setup{}, 7, lookups{Miss: 7, Hit: 1}, 8, 7},
-		{"the eighth is good, claimed", setup{SingleUse: true}, 7, lookups{Miss: 7, Hit: 1}, 8, 7},
-		{"the eighth is good, ids are tagged", setup{TagIDs: true}, 7, lookups{Junk: 7, Hit: 1}, 1, 7},
-		{"the ninth is good", setup{}, 8, lookups{Miss: 8}, 8, -1},
+		{"all made up", nodeSetup{}, -1, lookups{Miss: 8}, 8, -1},
+		{"all made up, claimed", nodeSetup{SingleUse: true}, -1, lookups{Miss: 8}, 8, -1},
+		{"all made up, ids are tagged", nodeSetup{TagIDs: true}, -1, lookups{Junk: 8}, 0, -1},
+		{"the first is good", nodeSetup{}, 0, lookups{Hit: 1}, 1, 0},
+		{"the eighth is good", nodeSetup{}, 7, lookups{Miss: 7, Hit: 1}, 8, 7},
+		{"the eighth is good, claimed", nodeSetup{SingleUse: true}, 7, lookups{Miss: 7, Hit: 1}, 8, 7},
+		{"the eighth is good, ids are tagged", nodeSetup{TagIDs: true}, 7, lookups{Junk: 7, Hit: 1}, 1, 7},
+		{"the ninth is good", nodeSetup{}, 8, lookups{Miss: 8}, 8, -1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			store := newCountedStore(t)
@@ -132,7 +132,7 @@ func TestFloodOfMadeUpIDs(t *testing.T) {
 	}{{true, rounds(2000)}, {false, 100}} {
 		t.Run(fmt.Sprintf("TagIDs %v", x.tags), func(t *testing.T) {
 			store := newCountedStore(t)
-			n := local(t, setup{store: store, Keys: [][]byte{sessioncb.GenerateKey()}, TagIDs: x.tags, Hosts: []host{{}}})
+			n := local(t, nodeSetup{store: store, Keys: [][]byte{sessioncb.GenerateKey()}, TagIDs: x.tags, Hosts: []host{{}}})
 			hellos := map[uint16][]byte{}
 			var owners []*visitor
 			for _, version := range versions {
@@ -206,7 +206,7 @@ func TestAlertAfterSniffedID(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			store := newCountedStore(t)
-			n := local(t, setup{store: store, Keys: [][]byte{sessioncb.GenerateKey()}, Near: x.near, MissTTL: -1,
+			n := local(t, nodeSetup{store: store, Keys: [][]byte{sessioncb.GenerateKey()}, Near: x.near, MissTTL: -1,
 				RemoveFaultsAlways: x.always, Hosts: []host{{}}})
 			eachVersion(t, func(t *testing.T, version uint16) {
 				client := newVisitor(t, visitorConfig(version, ""))

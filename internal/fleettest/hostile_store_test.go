@@ -65,11 +65,11 @@ func minus(after, before lookups) lookups {
 // behind its back.
 type hostile struct {
 	node  *node
-	setup setup
+	setup nodeSetup
 	store sessioncb.Store
 }
 
-func newHostile(t *testing.T, s setup) *hostile {
+func newHostile(t *testing.T, s nodeSetup) *hostile {
 	t.Helper()
 	s.Redis = testserver.Redis(t).Addr()
 	client := redis.NewClient(&redis.Options{Addr: s.Redis, ContextTimeoutEnabled: true})
@@ -133,7 +133,7 @@ func (s *oneValue) Delete(context.Context, sessioncb.Key) error                 
 // No bit of a value can be another, and none of it can be missing: each of them
 // and every length is tried, on the value of a real session with a certificate.
 func TestEveryBitOfAValue(t *testing.T) {
-	s := setup{Keys: [][]byte{sessioncb.GenerateKey()}, Hosts: []host{mutual("ca.pem", 0)}}
+	s := nodeSetup{Keys: [][]byte{sessioncb.GenerateKey()}, Hosts: []host{mutual("ca.pem", 0)}}
 	h := newHostile(t, s)
 	eachVersion(t, func(t *testing.T, version uint16) {
 		v := h.stores(t, newVisitor(t, visitorConfig(version, "client")))
@@ -216,7 +216,7 @@ func planted(t testing.TB, der []byte) []byte {
 func TestHostileStore(t *testing.T) {
 	newest, older, dropped := sessioncb.GenerateKey(), sessioncb.GenerateKey(), sessioncb.GenerateKey()
 	own, old, foreign := [][]byte{newest}, [][]byte{older}, [][]byte{dropped}
-	h := newHostile(t, setup{Keys: [][]byte{newest, older}, Hosts: []host{{CA: "ca.pem", Verify: ssl.VerifyPeer}}})
+	h := newHostile(t, nodeSetup{Keys: [][]byte{newest, older}, Hosts: []host{{CA: "ca.pem", Verify: ssl.VerifyPeer}}})
 
 	type row struct {
 		name  string
@@ -311,7 +311,7 @@ func TestHostileStore(t *testing.T) {
 // any client. A session without a certificate, into which one was planted,
 // resumes as a client that never was there.
 func TestPlantedCertificateInPlaintext(t *testing.T) {
-	h := newHostile(t, setup{Plaintext: true, Hosts: []host{{CA: "ca.pem", Verify: ssl.VerifyPeer}}})
+	h := newHostile(t, nodeSetup{Plaintext: true, Hosts: []host{{CA: "ca.pem", Verify: ssl.VerifyPeer}}})
 	eachVersion(t, func(t *testing.T, version uint16) {
 		anonymous := newVisitor(t, visitorConfig(version, ""))
 		s := h.stores(t, anonymous)
@@ -332,7 +332,7 @@ func TestPlantedCertificateInPlaintext(t *testing.T) {
 func TestStoreTurnsBackTime(t *testing.T) {
 	for _, singleUse := range []bool{false, true} {
 		t.Run(fmt.Sprintf("SingleUse %v", singleUse), func(t *testing.T) {
-			h := newHostile(t, setup{Keys: [][]byte{sessioncb.GenerateKey()}, SingleUse: singleUse, Hosts: []host{{}}, MissTTL: -1})
+			h := newHostile(t, nodeSetup{Keys: [][]byte{sessioncb.GenerateKey()}, SingleUse: singleUse, Hosts: []host{{}}, MissTTL: -1})
 			eachVersion(t, func(t *testing.T, version uint16) {
 				client := newVisitor(t, visitorConfig(version, ""))
 				s := h.stores(t, client)

@@ -21,7 +21,7 @@ func TestChainEnds(t *testing.T) {
 	server := testserver.Redis(t)
 	other := another(t)
 	pair := func(prefix string, age time.Duration) []member {
-		s := setup{Keys: keys, Redis: server.Addr(), Prefix: prefix, Hosts: []host{{Timeout: life, MaxAge: age}}}
+		s := nodeSetup{Keys: keys, Redis: server.Addr(), Prefix: prefix, Hosts: []host{{Timeout: life, MaxAge: age}}}
 		return []member{local(t, s), other.start(s)}
 	}
 	bounded, endless := pair("bounded:", most), pair("endless:", -1)
@@ -98,7 +98,7 @@ func sessionOf(t testing.TB, r report) *ssl.Session {
 func TestOldOrigin(t *testing.T) {
 	const life, most = 10 * time.Minute, time.Hour
 	keys := [][]byte{sessioncb.GenerateKey()}
-	h := newHostile(t, setup{Keys: keys, Hosts: []host{{Timeout: life, MaxAge: most}}})
+	h := newHostile(t, nodeSetup{Keys: keys, Hosts: []host{{Timeout: life, MaxAge: most}}})
 	other := another(t).start(h.setup)
 	for _, x := range []struct {
 		name         string

@@ -26,7 +26,7 @@ type counters struct {
 }
 
 // local starts a node in this process that ends with the test.
-func local(t testing.TB, s setup) *node {
+func local(t testing.TB, s nodeSetup) *node {
 	t.Helper()
 	n, err := startNode(s)
 	if err != nil {
@@ -57,10 +57,10 @@ func init() { processes[nodesProcess] = runNodes }
 
 // An order is what that process is told, a line each.
 type order struct {
-	Start *setup // the answer is a started
-	Node  int    // of the others
-	Take  int    // connections; the answer is their reports
-	Count bool   // the answer is its counters
+	Start *nodeSetup // the answer is a started
+	Node  int        // of the others
+	Take  int        // connections; the answer is their reports
+	Count bool       // the answer is its counters
 	Stop  bool
 }
 
@@ -126,7 +126,7 @@ func (p *process) order(o order, answer any) {
 }
 
 // start starts a node there. It ends with its process, or by stop.
-func (p *process) start(s setup) *remote {
+func (p *process) start(s nodeSetup) *remote {
 	p.t.Helper()
 	r := &remote{p: p}
 	p.order(order{Start: &s}, &r.node)

@@ -111,7 +111,7 @@ func TestMutualTLSAcrossProcesses(t *testing.T) {
 	}
 	h := mutual("ca.pem", 0)
 	h.Cert, h.Protos = "server-chain", []string{"h2", "http/1.1"}
-	s := setup{Keys: [][]byte{sessioncb.GenerateKey()}, Redis: testserver.Redis(t).Addr(), Hosts: []host{h}}
+	s := nodeSetup{Keys: [][]byte{sessioncb.GenerateKey()}, Redis: testserver.Redis(t).Addr(), Hosts: []host{h}}
 	first, second := another(t).start(s), another(t).start(s)
 	for _, x := range []struct {
 		name   string

@@ -20,9 +20,9 @@ import (
 	"github.com/sessioncb/openssl/ssl"
 )
 
-// A setup says how a node is made: the store that it shares, its Cache, and
+// A nodeSetup says how a node is made: the store that it shares, its Cache, and
 // the Contexts that use it. All but store crosses to another process.
-type setup struct {
+type nodeSetup struct {
 	store     sessioncb.Store // in this process; nil: one of the two below
 	Redis     string          // address
 	Memcached string
@@ -98,7 +98,7 @@ type node struct {
 }
 
 // startNode makes a node in this process.
-func startNode(s setup) (_ *node, err error) {
+func startNode(s nodeSetup) (_ *node, err error) {
 	n := &node{more: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
@@ -178,7 +178,7 @@ func (h host) config(cache *sessioncb.Cache) ssl.Config {
 }
 
 // open connects to the store.
-func (n *node) open(s setup) (sessioncb.Store, error) {
+func (n *node) open(s nodeSetup) (sessioncb.Store, error) {
 	switch {
 	case s.store != nil:
 		return s.store, nil

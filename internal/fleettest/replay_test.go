@@ -17,12 +17,12 @@ import (
 const nodes = 8
 
 // claiming is a node that takes early data.
-func claiming(keys [][]byte) setup {
-	return setup{Keys: keys, SingleUse: true, Hosts: []host{{EarlyData: 1000}}}
+func claiming(keys [][]byte) nodeSetup {
+	return nodeSetup{Keys: keys, SingleUse: true, Hosts: []host{{EarlyData: 1000}}}
 }
 
 // fleet starts a node in each process.
-func fleet(processes []*process, s setup) (list []member) {
+func fleet(processes []*process, s nodeSetup) (list []member) {
 	for _, p := range processes {
 		list = append(list, p.start(s))
 	}
@@ -138,11 +138,11 @@ func TestNoClaimNoEarlyData(t *testing.T) {
 	for _, x := range []struct {
 		name  string
 		store sessioncb.Store // nil: Redis
-		s     setup
+		s     nodeSetup
 		want  string
 	}{
-		{"a store without Claim", struct{ sessioncb.Store }{}, setup{SingleUse: true}, "SingleUse needs a store that claims"},
-		{"a Cache that does not claim", nil, setup{Hosts: []host{{EarlyData: 1}}}, "MaxEarlyData needs a Get handler that takes each session out"},
+		{"a store without Claim", struct{ sessioncb.Store }{}, nodeSetup{SingleUse: true}, "SingleUse needs a store that claims"},
+		{"a Cache that does not claim", nil, nodeSetup{Hosts: []host{{EarlyData: 1}}}, "MaxEarlyData needs a Get handler that takes each session out"},
 		{"both", nil, claiming(keys), ""},
 	} {
 		x.s.Keys, x.s.Redis, x.s.store = keys, server.Addr(), x.store

@@ -24,7 +24,7 @@ type singleUse struct {
 	store   *redisstore.Store
 }
 
-func newSingleUse(t *testing.T, change func(*setup)) *singleUse {
+func newSingleUse(t *testing.T, change func(*nodeSetup)) *singleUse {
 	t.Helper()
 	s := claiming([][]byte{sessioncb.GenerateKey()})
 	s.Redis = testserver.Redis(t).Addr()
@@ -176,7 +176,7 @@ func TestThreeTickets(t *testing.T) {
 // After a HelloRetryRequest libssl asks for the session again; it is claimed
 // once, and resumed.
 func TestClaimedOnceWithRetry(t *testing.T) {
-	f := newSingleUse(t, func(s *setup) { s.Hosts[0].Groups = "P-384" })
+	f := newSingleUse(t, func(s *nodeSetup) { s.Hosts[0].Groups = "P-384" })
 	for _, x := range []struct {
 		groups string
 		hellos int

@@ -24,11 +24,11 @@ type trustChange struct {
 	made, offered host
 	virtual       bool
 	cert          string // the client's when the session was made
-	offers        []offering
+	offers        []trustOffer
 	binding       bool // refused by package ssl, after the Cache found it
 }
 
-type offering struct {
+type trustOffer struct {
 	cert    string // the client's now
 	refused string // the server's error; "": a full handshake, which welcomes it
 }
@@ -46,33 +46,33 @@ const (
 var trustChanges = []trustChange{
 	{
 		name: "anonymous to mTLS", offered: mutual("ca.pem", 0),
-		offers: []offering{{"", noCertificate}, {"client", ""}},
+		offers: []trustOffer{{"", noCertificate}, {"client", ""}},
 	},
 	{
 		name: "anonymous to mTLS, one id context set by hand",
 		made: host{IDContext: "one"}, offered: host{CA: "ca.pem", Verify: ssl.VerifyRequired, IDContext: "one"},
-		offers: []offering{{"", noCertificate}, {"client", ""}}, binding: true,
+		offers: []trustOffer{{"", noCertificate}, {"client", ""}}, binding: true,
 	},
 	{
 		name: "CA 1 to CA 2", made: mutual("ca.pem", 0), offered: mutual("ca2.pem", 0), cert: "client",
-		offers: []offering{{"client", notVerified}, {"client2", ""}},
+		offers: []trustOffer{{"client", notVerified}, {"client2", ""}},
 	},
 	{
 		name: "host A to host B", virtual: true,
 		made: host{Name: "a.example.test"}, offered: host{Name: "b.example.test"},
-		offers: []offering{{"", ""}},
+		offers: []trustOffer{{"", ""}},
 	},
 	{
 		name: "epoch bump", made: host{Epoch: 1}, offered: host{Epoch: 2},
-		offers: []offering{{"", ""}},
+		offers: []trustOffer{{"", ""}},
 	},
 	{
 		name: "leaf of an epoch whose CA was dropped", made: mutual("ca.pem", 1), offered: mutual("ca2.pem", 2), cert: "client",
-		offers: []offering{{"client", notVerified}},
+		offers: []trustOffer{{"client", notVerified}},
 	},
 	{
 		name: "leaf of an epoch that was ended", made: mutual("ca.pem", 1), offered: mutual("ca.pem", 2), cert: "client",
-		offers: []offering{{"client", ""}, {"", noCertificate}},
+		offers: []trustOffer{{"client", ""}, {"", noCertificate}},
 	},
 }
 
@@ -142,7 +142,7 @@ func TestTrustMatrix(t *testing.T) {
 			for _, near := range []bool{true, false} {
 				warmth := map[bool]string{true: "warm", false: "cold"}[near]
 				t.Run(fmt.Sprintf("%s/%s/%s", x.name, place, warmth), func(t *testing.T) {
-					s := setup{Keys: keys, Near: 1 << 20, Hosts: []host{x.made, x.offered}, Virtual: x.virtual,
+					s := nodeSetup{Keys: keys, Near: 1 << 20, Hosts: []host{x.made, x.offered}, Virtual: x.virtual,
 						Prefix: t.Name()}
 					var first, second member
 					if place == "two processes" {
