@@ -142,7 +142,9 @@ func TestEveryBitOfAValue(t *testing.T) {
 			t.Fatal(err)
 		}
 		store := &oneValue{}
-		cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: ring, Logger: slog.New(slog.DiscardHandler)})
+		cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{
+			Keys: ring, Logger: slog.New(slog.DiscardHandler), LookupTimeout: patience,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
