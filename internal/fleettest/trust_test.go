@@ -49,6 +49,11 @@ var trustChanges = []trustChange{
 		offers: []trustOffer{{"", noCertificate}, {"client", ""}},
 	},
 	{
+		name: "anonymous where a certificate is asked for to where it is required",
+		made: host{CA: "ca.pem", Verify: ssl.VerifyPeer}, offered: mutual("ca.pem", 0),
+		offers: []trustOffer{{"", noCertificate}, {"client", ""}},
+	},
+	{
 		name: "anonymous to mTLS, one id context set by hand",
 		made: host{IDContext: "one"}, offered: host{CA: "ca.pem", Verify: ssl.VerifyRequired, IDContext: "one"},
 		offers: []trustOffer{{"", noCertificate}, {"client", ""}}, binding: true,
