@@ -2,6 +2,7 @@ package sessioncb
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,10 +149,10 @@ func TestPutsOfOneID(t *testing.T) {
 func TestPutOutlivesItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
-		var left time.Duration
+		var left atomic.Int64
 		store.hook(func(ctx context.Context, _ string) error {
 			end, _ := ctx.Deadline()
-			left = time.Until(end)
+			left.Store(int64(time.Until(end)))
 			time.Sleep(500 * time.Millisecond)
 			return ctx.Err()
 		})
@@ -163,8 +164,8 @@ func TestPutOutlivesItsConnection(t *testing.T) {
 		gone, leave := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, leave)
 		c.NewSession(gone, tls12, numbered(2))
-		if d := time.Since(start); d != 500*time.Millisecond || left != time.Second {
-			t.Errorf("waited %v; the store had %v", d, left)
+		if d := time.Since(start); d != 500*time.Millisecond || time.Duration(left.Load()) != time.Second {
+			t.Errorf("waited %v; the store had %v", d, time.Duration(left.Load()))
 		}
 		time.Sleep(time.Second)
 		checkStats(t, c, Stats{Puts: PutStats{Canceled: 1, Timeout: 1}})

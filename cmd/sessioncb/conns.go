@@ -137,9 +137,8 @@ type conn struct {
 	lookups []lookup
 	active  bool // net/http has read of it
 
-	begun, finished sync.Once // the handshake
-	early           *ssl.EarlyData
-	earlyOver       bool        // the reader's
+	begun, finished sync.Once   // the handshake
+	early           *early      // nil: none was accepted
 	late            atomic.Bool // something came that is not early data
 
 	mu     sync.Mutex
@@ -223,10 +222,10 @@ func (c *conn) reported() report {
 func (c *conn) Close() error {
 	c.conns.mu.Lock()
 	delete(c.conns.open, c.Conn)
-	answered := c.early != nil && c.active
+	active := c.active
 	c.conns.mu.Unlock()
-	if answered {
-		c.endEarly()
+	if c.early != nil {
+		c.early.end(active)
 	}
 	return c.Conn.Close()
 }
