@@ -172,6 +172,7 @@ type direction struct {
 var directions = []direction{
 	{"cshim", nil, []string{"internal/chost/..."}},
 	{"internal/chost", nil, []string{"cshim", "ssl", "sessioncb/..."}},
+	{"internal/fleettest", nil, []string{"cshim", "ssl", "sessioncb/...", "internal/testserver", "internal/chost/..."}},
 	{"internal/fleetsim", []string{"sessioncb"}, nil},
 	{"internal/storebytes", []string{"sessioncb/...", "internal/testserver"}, nil},
 	{"internal/doccheck", nil, []string{"sessioncb/..."}},

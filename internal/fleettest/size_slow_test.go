@@ -1,0 +1,5 @@
+//go:build race || asan
+
+package fleettest
+
+const slowdown = 3
