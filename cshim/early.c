@@ -224,10 +224,8 @@ int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *m
     if (len > SSL3_RT_MAX_PLAIN_LENGTH)
         len = SSL3_RT_MAX_PLAIN_LENGTH;
     sc_record_enter(&r);
-    /* With the ClientHello, one write: the next step sends both. */
-    c->gather = 1;
+    /* There is no transport in this call: the next step sends both, in one write. */
     ret = SSL_write_early_data(c->ssl, buf, len, &n);
-    c->gather = 0;
     sc_record_leave(&r);
     c->result.events = r.events;
     c->result.n = n;

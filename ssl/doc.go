@@ -79,6 +79,21 @@
 // A client has its sessions from its Context's NewHandler, in TLS 1.3 while it
 // reads, and offers one in ClientOptions.Session.
 //
+// # Early data
+//
+// With a session of TLS 1.3 a client may send data with its ClientHello (0-RTT):
+// Conn.WriteEarlyData. It can be replayed by whoever recorded it, so a server
+// takes none unless Config.MaxEarlyData is set, and that needs a GetHandler which
+// takes a session out of the store as it answers with it, for the whole fleet: a
+// Cache with SingleUse. Of all copies of a flight one is accepted; the others
+// are full handshakes, and their early data is passed over.
+//
+// Read delivers early data when the handshake has finished, when it is the
+// client's own and no replay. Conn.EarlyData is the way to it before that, and
+// to an answer that the client has a round trip sooner: for what may be done
+// twice. Conn.EarlyDataAccepted tells both sides; a client whose early data was
+// refused sends it again.
+//
 // # Ownership
 //
 // Whoever gets a Context, a Conn, an Attachment or a Session from a function
@@ -137,7 +152,8 @@
 //
 // The method ExportKeyingMaterial of the ConnectionState does not work; that of
 // the Conn does. HTTP/2 is not served: net/http does that over crypto/tls only.
-// There is no renegotiation, no early data, and nothing below TLS 1.2.
+// There is no renegotiation, and nothing below TLS 1.2. Early data is there, in
+// both directions, see below.
 //
 // Close keeps the session resumable; Abort does not. A peer that vanishes
 // without close_notify keeps its session too, and Read reports
@@ -174,6 +190,15 @@
 //	SSL_set_tlsext_host_name     ClientOptions.ServerName
 //	SSL_new_session_ticket       Conn.NewSessionTicket
 //	SSL_key_update               Conn.KeyUpdate
+//
+//	SSL_CTX_set_max_early_data   Config.MaxEarlyData, which sets
+//	                             SSL_CTX_set_recv_max_early_data and
+//	                             SSL_OP_NO_ANTI_REPLAY too
+//	SSL_CTX_set_allow_early_data_cb  Config.AllowEarlyData
+//	SSL_read_early_data          Conn.EarlyData, EarlyData.Read; Conn.Handshake
+//	SSL_write_early_data         Conn.WriteEarlyData; EarlyData.Write
+//	SSL_get_early_data_status    Conn.EarlyDataAccepted
+//	SSL_SESSION_get_max_early_data  Session.MaxEarlyData
 //
 //	d2i_SSL_SESSION              ParseSession
 //	i2d_SSL_SESSION              Session.MarshalBinary
