@@ -22,7 +22,10 @@ import (
 	"github.com/sessioncb/openssl/ssl"
 )
 
-func init() { processes["faults"] = runFaults }
+func init() {
+	processes["faults"] = runFaults
+	redis.SetLogger(quiet{}) // its news are in the counters
+}
 
 // setup says what server process the tests of faults want.
 type setup struct {
@@ -31,19 +34,22 @@ type setup struct {
 	Mount string // a directory on which it mounts a small tmpfs
 	Dials int    // redis.Options.DialerRetries
 
-	Plain                     bool // InsecurePlaintext
+	// Of the Caches at both doors.
+	Plain       bool // InsecurePlaintext
+	WriteBehind int
+
+	// Of the hasty one.
 	Hasty                     time.Duration
 	MaxCalls, BreakerFailures int
 	BreakerPause, MissTTL     time.Duration
-	WriteBehind               int
 	NearBytes                 int64
-	SessionTimeout            time.Duration
 }
 
 // The server process has two doors, each a server and a Cache over the one
-// store. They differ in how long they wait for it: the patient one longer than
-// any test takes, so that whatever works is seen to work on a machine that is
-// busy; the hasty one as long as setup says. Each resumes what the other made.
+// store, and each resumes what the other made. The patient one waits for the
+// store longer than any test takes, so that whatever works is seen to work on
+// a machine that is busy, and has neither breakers nor memory. The hasty one
+// is as setup says.
 const (
 	patient = "patient"
 	hasty   = "hasty"
@@ -54,10 +60,8 @@ type state struct {
 	Stats    sessioncb.Stats
 	Handlers ssl.HandlerStats
 	Served   served
-
-	Calls sessioncb.CallStats // of both doors
-	Store calls
-	Log   []string
+	Store    calls
+	Log      []string // of both doors
 
 	Threads, Procs int
 }
@@ -67,7 +71,8 @@ type faultsServer struct {
 	setup setup
 	keys  [][]byte // the newest first
 	ring  *sessioncb.KeyRing
-	store *watched
+	store sessioncb.Store
+	liar  *liar
 	doors map[string]*door
 	clock atomic.Int64 // how far the Caches' clock is off
 	log   logLines
@@ -76,6 +81,7 @@ type faultsServer struct {
 }
 
 type door struct {
+	store *watched
 	cache *sessioncb.Cache
 	ctx   *ssl.Context
 	loop  *server
@@ -115,37 +121,37 @@ func (s *faultsServer) start() error {
 	if s.setup.Plain {
 		codec = sessioncb.InsecurePlaintext()
 	}
-	store, err := s.open()
-	if err != nil {
+	s.liar = &liar{codec: codec, values: map[string][]byte{}}
+	if s.store, err = s.open(); err != nil {
 		return err
 	}
-	s.store = newWatched(store, codec)
-	if err := s.openDoor(patient, patience); err != nil {
+	o := s.setup
+	if err := s.openDoor(patient, sessioncb.CacheOptions{
+		LookupTimeout: patience, PutTimeout: patience, MaxCalls: handshakes, BreakerFailures: -1, MissTTL: -1,
+	}); err != nil {
 		return err
 	}
-	return s.openDoor(hasty, s.setup.Hasty)
+	return s.openDoor(hasty, sessioncb.CacheOptions{
+		LookupTimeout: o.Hasty, PutTimeout: o.Hasty, MaxCalls: o.MaxCalls,
+		BreakerFailures: o.BreakerFailures, BreakerPause: o.BreakerPause, NearBytes: o.NearBytes, MissTTL: o.MissTTL,
+	})
 }
 
-func (s *faultsServer) openDoor(name string, wait time.Duration) (err error) {
-	o := s.setup
-	options := sessioncb.CacheOptions{
-		LookupTimeout: wait, PutTimeout: wait, MaxCalls: o.MaxCalls,
-		BreakerFailures: o.BreakerFailures, BreakerPause: o.BreakerPause,
-		NearBytes: o.NearBytes, MissTTL: o.MissTTL, WriteBehind: o.WriteBehind,
-		Now:    func() time.Time { return time.Now().Add(time.Duration(s.clock.Load())) },
-		Logger: slog.New(slog.NewTextHandler(&s.log, nil)),
-	}
-	if o.Plain {
-		options.Codec = s.store.codec
+func (s *faultsServer) openDoor(name string, options sessioncb.CacheOptions) (err error) {
+	options.WriteBehind = s.setup.WriteBehind
+	options.Now = func() time.Time { return time.Now().Add(time.Duration(s.clock.Load())) }
+	options.Logger = slog.New(slog.NewTextHandler(&s.log, nil))
+	if s.setup.Plain {
+		options.Codec = s.liar.codec
 	} else {
 		options.Keys = s.ring
 	}
-	d := &door{}
-	if d.cache, err = sessioncb.NewCache(s.store, options); err != nil {
+	d := &door{store: newWatched(s.store, s.liar)}
+	if d.cache, err = sessioncb.NewCache(d.store, options); err != nil {
 		return err
 	}
 	cfg := serverConfig()
-	cfg.SessionCache, cfg.SessionTimeout = d.cache, o.SessionTimeout
+	cfg.SessionCache = d.cache
 	cfg.LookupTimeout, cfg.StoreTimeout, cfg.HandshakeTimeout = 2*patience, 2*patience, 2*patience // the Cache's own are shorter
 	if d.ctx, err = ssl.NewContext(cfg); err != nil {
 		return err
@@ -181,7 +187,6 @@ func (s *faultsServer) open() (sessioncb.Store, error) {
 		s.close = append(s.close, store.Close)
 		return store, nil
 	}
-	redis.SetLogger(quiet{})
 	client := redis.NewClient(&redis.Options{
 		Addr: s.setup.Redis, ContextTimeoutEnabled: true, PoolSize: 256, // the bound is to be MaxCalls
 		DialTimeout: patience, ReadTimeout: patience, // the Cache's are shorter
@@ -191,14 +196,14 @@ func (s *faultsServer) open() (sessioncb.Store, error) {
 	return redisstore.New(client, redisstore.Options{})
 }
 
-// quiet is a logger for go-redis, whose news are in the counters.
+// quiet is a logger for go-redis.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
 // answer does what a line says: a door, a word, and what the word needs.
 func (s *faultsServer) answer(line string) (any, error) {
-	words := append(strings.Fields(line), "", "", "")
+	words := append(strings.Fields(line), "", "", "", "")
 	d, what, rest := s.doors[words[0]], words[1], words[2]
 	if d == nil {
 		return nil, fmt.Errorf("no such door: %q", line)
@@ -215,14 +220,13 @@ func (s *faultsServer) answer(line string) (any, error) {
 		}
 		return nil, fmt.Errorf("%d calls stay inside the store", s.inside())
 	case "lie":
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		s.store.lie = rest
+		off, _ := time.ParseDuration(words[3])
+		s.liar.tell(rest, off)
 		return nil, nil
 	case "made": // by a server whose clock is off
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		s.store.madeOff = duration
+		s.liar.mu.Lock()
+		defer s.liar.mu.Unlock()
+		s.liar.madeOff = duration
 		return nil, nil
 	case "clock":
 		s.clock.Store(int64(duration))
@@ -233,7 +237,7 @@ func (s *faultsServer) answer(line string) (any, error) {
 		s.keys = append([][]byte{sessioncb.GenerateKey()}, s.keys...)
 		return nil, s.ring.Replace(s.keys...)
 	case "renew":
-		return s.store.renew(context.Background())
+		return s.liar.renew(context.Background(), s.store)
 	case "retire": // all keys but the newest
 		s.keys = s.keys[:1]
 		return nil, s.ring.Replace(s.keys...)
@@ -267,17 +271,10 @@ func (s *faultsServer) inside() (n int64) {
 type closed struct{ Err string }
 
 func (s *faultsServer) state(d *door) state {
-	v := state{
-		Stats: d.cache.Stats(), Handlers: d.ctx.HandlerStats(), Served: d.loop.seen(), Store: s.store.counts(),
+	return state{
+		Stats: d.cache.Stats(), Handlers: d.ctx.HandlerStats(), Served: d.loop.seen(), Store: d.store.counts(),
 		Log: s.log.lines(), Threads: countThreads(), Procs: runtime.GOMAXPROCS(0),
 	}
-	for _, d := range s.doors {
-		c := d.cache.Stats().Calls
-		v.Calls.Get += c.Get
-		v.Calls.Put += c.Put
-		v.Calls.Delete += c.Delete
-	}
-	return v
 }
 
 // countThreads reads the Threads line of /proc/self/status.

@@ -151,14 +151,14 @@ func TestFaults(t *testing.T) {
 			for _, v := range versions {
 				r.healthyWave(v)
 			}
+			if f.hangs {
+				r = r.through(hasty)
+			}
 			end, seen := f.begin(t, p)
 			begun := r.state()
 			for _, v := range versions {
 				t.Run(versionName(v), func(t *testing.T) {
 					r := r.at(t)
-					if f.hangs {
-						r = r.through(hasty)
-					}
 					before := r.state()
 					resumed, took := r.wave(v)
 					if want := map[bool]int{true: offering}[f.resumed]; resumed != want {
@@ -183,7 +183,7 @@ func TestFaults(t *testing.T) {
 			}
 			end()
 			for _, v := range versions {
-				r.recovered(v)
+				r.through(patient).recovered(v)
 			}
 			r.bounded()
 		})
@@ -194,7 +194,12 @@ func TestFaults(t *testing.T) {
 // uses it through the relay.
 func newParts(t *testing.T, o setup) *parts {
 	t.Helper()
-	p := &parts{redis: testserver.Redis(t, "--appendonly", "yes")} // what it acknowledged outlives it
+	return newPartsOf(t, o, "--appendonly", "yes") // what it acknowledged outlives it
+}
+
+func newPartsOf(t *testing.T, o setup, args ...string) *parts {
+	t.Helper()
+	p := &parts{redis: testserver.Redis(t, args...)}
 	p.direct = direct(t, p.redis)
 	p.relay = newRelay(t, p.redis.Addr())
 	o.Redis = p.relay.addr

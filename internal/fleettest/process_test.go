@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 )
@@ -18,6 +19,7 @@ type process struct {
 	cmd   *exec.Cmd
 	in    *os.File
 	out   *bufio.Reader
+	mu    sync.Mutex // one question at a time
 	ended bool
 }
 
@@ -72,9 +74,12 @@ func newProcess(t testing.TB, name string, argument any, change func(*exec.Cmd))
 	return p, nil
 }
 
-// ask sends a line and decodes the answer into answer, unless that is nil.
+// ask sends a line and decodes the answer into answer, unless that is nil. It
+// may be called concurrently by goroutines of the test.
 func (p *process) ask(line string, answer any) {
 	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if _, err := fmt.Fprintln(p.in, line); err != nil {
 		p.t.Fatalf("the other process, %q: %v", line, err)
 	}

@@ -39,8 +39,9 @@ type rig struct {
 // those that did not.
 type times struct{ offered, full []time.Duration }
 
-// newRig starts a server process, at its patient door. What o does not say is:
-// all that come are let into the store, no breakers, no memory of misses.
+// newRig starts a server process, at its patient door. What o does not say of
+// the hasty one is: all that come are let into the store, no breakers, no
+// memory of misses.
 func newRig(t *testing.T, o setup) *rig {
 	t.Helper()
 	r, err := newRigWith(t, o, nil)
@@ -155,7 +156,7 @@ func (r *rig) wave(version uint16) (resumed int, took times) {
 }
 
 // atOnce makes a visit for each offer, all at the same time.
-func (r *rig) atOnce(version uint16, offers []*ssl.Session) []visit {
+func (r *rig) atOnce(version uint16, offers []*ssl.Session, say ...byte) []visit {
 	r.t.Helper()
 	visits := make([]visit, len(offers))
 	errs := make([]error, len(offers))
@@ -164,7 +165,7 @@ func (r *rig) atOnce(version uint16, offers []*ssl.Session) []visit {
 	for i, offer := range offers {
 		all.Go(func() {
 			<-begin
-			visits[i], errs[i] = r.clients[version].visit(r.addrs[r.door], offer)
+			visits[i], errs[i] = r.clients[version].visit(r.addrs[r.door], offer, say...)
 		})
 	}
 	close(begin)
@@ -309,21 +310,25 @@ func (r *rig) recovered(version uint16) {
 	r.healthyWave(version)
 }
 
-// bounded wants no more calls inside the store than MaxCalls at any time, and
-// no more threads than the gate of package ssl lets into C.
+// bounded wants no more calls inside the store than MaxCalls at any time, no
+// call that Stats do not have, and no more threads than the gate of package
+// ssl lets into C.
 func (r *rig) bounded() {
 	r.t.Helper()
-	s := r.state()
-	if m := r.setup.MaxCalls; s.Store.MostLookups > m || s.Store.MostWrites > m {
-		r.t.Errorf("%d lookups and %d writes were inside the store at once, MaxCalls is %d", s.Store.MostLookups, s.Store.MostWrites, m)
+	for door, limit := range map[string]int{patient: handshakes, hasty: r.setup.MaxCalls} {
+		s := r.through(door).state()
+		if s.Store.MostLookups > limit || s.Store.MostWrites > limit {
+			r.t.Errorf("%s: %d lookups and %d writes were inside the store at once, MaxCalls is %d", door, s.Store.MostLookups, s.Store.MostWrites, limit)
+		}
+		if n := s.Stats.Calls; int(n.Get) != s.Store.Gets || int(n.Put) != s.Store.Puts || int(n.Delete) != s.Store.Deletes {
+			r.t.Errorf("%s: calls are %+v, the store saw %+v", door, n, s.Store)
+		}
 	}
-	if s.Threads == 0 || s.Threads > s.Procs+16 {
+	if s := r.state(); s.Threads == 0 || s.Threads > s.Procs+16 {
 		r.t.Errorf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
+	} else {
+		r.t.Logf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
 	}
-	if n := s.Calls; int(n.Get) != s.Store.Gets || int(n.Put) != s.Store.Puts || int(n.Delete) != s.Store.Deletes {
-		r.t.Errorf("the Caches made calls %+v, the store saw %d, %d and %d", n, s.Store.Gets, s.Store.Puts, s.Store.Deletes)
-	}
-	r.t.Logf("at most %d lookups and %d writes inside, %d threads with GOMAXPROCS %d", s.Store.MostLookups, s.Store.MostWrites, s.Threads, s.Procs)
 }
 
 // errorsWith is how many errors of the store have these words.
