@@ -17,6 +17,12 @@
 enum { MOST_CIPHERTEXT = 18, SMALLEST_RECEIVE = SSL3_RT_MAX_PLAIN_LENGTH };
 
 /*
+ * What is skipped is bounded by what any server of the fleet may have promised,
+ * not by what this one takes: the promise can be of before it was lowered.
+ */
+enum { MOST_RECEIVE = SC_MOST_EARLY_DATA * MOST_CIPHERTEXT + SMALLEST_RECEIVE };
+
+/*
  * libssl's own guard against replays needs its internal cache, and sees one
  * process. Here the store's claim is the guard, for the whole fleet.
  */
@@ -25,7 +31,7 @@ void sc_early_enable(sc_context *c, uint32_t max)
     c->early_max = max;
     SSL_CTX_set_options(c->ctx, SSL_OP_NO_ANTI_REPLAY);
     SSL_CTX_set_max_early_data(c->ctx, max);
-    SSL_CTX_set_recv_max_early_data(c->ctx, max * MOST_CIPHERTEXT + SMALLEST_RECEIVE);
+    SSL_CTX_set_recv_max_early_data(c->ctx, MOST_RECEIVE);
     SSL_CTX_set_allow_early_data_cb(c->ctx, sc_early_allow, NULL);
 }
 
@@ -56,7 +62,7 @@ static int keep(sc_early *e, const unsigned char *p, size_t n)
 {
     if (e->len + n > e->cap) {
         size_t cap = e->cap * 2 > e->len + n ? e->cap * 2 : e->len + n;
-        unsigned char *q = OPENSSL_realloc(e->data, cap);
+        unsigned char *q = OPENSSL_clear_realloc(e->data, e->cap, cap);
 
         if (q == NULL)
             return 0;
@@ -85,7 +91,7 @@ size_t sc_early_take(sc_conn *c, unsigned char *buf, size_t len)
 
 void sc_early_free(sc_conn *c)
 {
-    OPENSSL_free(c->early.data);
+    OPENSSL_clear_free(c->early.data, c->early.cap);
     c->early.data = NULL;
     c->early.cap = c->early.len = c->early.pos = 0;
 }
@@ -120,7 +126,9 @@ int sc_early_handshake(sc_conn *c, int until, unsigned char *buf, size_t len)
                 c->result.n = n;
                 return SC_EARLY_HERE;
             }
-            if (!keep(e, record, n)) {
+            direct = keep(e, record, n);
+            OPENSSL_cleanse(record, n);
+            if (!direct) {
                 c->sys = ENOMEM;
                 return -1;
             }

@@ -2,6 +2,7 @@ package sessioncb
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,4 +142,38 @@ func TestPutsOfOneID(t *testing.T) {
 	if len(p.ids) != 0 {
 		t.Errorf("left behind: %v", p.ids)
 	}
+}
+
+// TestPutOutlivesItsConnection: the client has its session and leaves while
+// the store takes its time.
+func TestPutOutlivesItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		var left atomic.Int64
+		store.hook(func(ctx context.Context, _ string) error {
+			end, _ := ctx.Deadline()
+			left.Store(int64(time.Until(end)))
+			time.Sleep(500 * time.Millisecond)
+			return ctx.Err()
+		})
+		c := newTestCache(t, store, CacheOptions{PutTimeout: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // another end of a connection
+		defer cancel()
+		start := time.Now()
+		c.NewSession(ctx, tls12, numbered(1))
+		gone, leave := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, leave)
+		c.NewSession(gone, tls12, numbered(2))
+		if d := time.Since(start); d != 500*time.Millisecond || time.Duration(left.Load()) != time.Second {
+			t.Errorf("waited %v; the store had %v", d, time.Duration(left.Load()))
+		}
+		time.Sleep(time.Second)
+		checkStats(t, c, Stats{Puts: PutStats{Canceled: 1, Timeout: 1}})
+		if store.value(numbered(1).id) == nil || store.value(numbered(2).id) == nil {
+			t.Error("a session went with its connection")
+		}
+		if s := c.Stats().Breakers.Put; s != (BreakerStats{}) {
+			t.Errorf("%+v", s)
+		}
+	})
 }

@@ -165,8 +165,16 @@ func (n *removalCounters) ended(err error) {
 
 // storePut writes to the store and waits, up to PutTimeout. It takes w's
 // value. If the session is removed before the store has it, it is deleted.
+//
+// If the connection ends first nobody waits, and the Put goes on: many clients
+// leave as soon as they have what they came for, and their session with it.
 func (c *Cache) storePut(ctx context.Context, w *write) error {
 	late, err := call(ctx, &c.put, func(ctx context.Context) (late bool, err error) {
+		if !w.queued {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), c.put.timeout)
+			defer cancel()
+		}
 		defer func() { // here, because the store may return long after the deadline
 			clear(w.value)
 			c.written(w.key)

@@ -3,6 +3,7 @@ package ssl
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,4 +203,105 @@ func TestOriginBesideAppData(t *testing.T) {
 			t.Errorf("after a resumption: appdata %q, full handshake %v, want %v", v.TicketAppData(), v.FullHandshake(), want)
 		}
 	})
+}
+
+// A session that claims to go back to a full handshake in the future counts from
+// itself, and so do its descendants: a clock was set back, or the store lies.
+func TestOriginInTheFuture(t *testing.T) {
+	st := newStore()
+	server := keeping(t, st, func(c *Config) { c.SessionTimeout, c.MaxResumptionAge = time.Hour, time.Hour })
+	client, got := newClient(t, versions[1])
+	s, c := connect(t, server, client, nil, nil)
+	exchange(t, s, c)
+	for _, later := range []int64{10 * 365 * 86400, 1<<62 - time.Now().Unix()} {
+		v := st.only(t)
+		v.use(func(b cshim.Session) { b.SetOrigin(time.Now().Unix() + later) })
+		st.mu.Lock()
+		st.values[string(v.ID())] = marshal(t, v)
+		st.mu.Unlock()
+		s, c = connect(t, server, client, &ClientOptions{Session: got.last(t)}, nil)
+		exchange(t, s, c)
+		if !s.ConnectionState().DidResume {
+			t.Fatal("not resumed")
+		}
+		st.drop(v.ID())
+		if next := st.only(t); next.FullHandshake().After(v.Time()) || next.Timeout() > time.Hour {
+			t.Errorf("goes back to %v, which is after %v, and lives for %v", next.FullHandshake(), v.Time(), next.Timeout())
+		}
+	}
+}
+
+// A host with a smaller bound does not believe a ticket of another host under the
+// same session id context.
+func TestTicketOutlivedOnAnotherHost(t *testing.T) {
+	t.Parallel()
+	eachVersion(t, func(t *testing.T, version uint16) {
+		t.Parallel()
+		long, short := serverConfig(), serverConfig()
+		long.SessionTimeout, long.MaxResumptionAge = 100*time.Second, 100*time.Second
+		short.SessionTimeout, short.MaxResumptionAge = time.Second, time.Second
+		server := hosts(t, long, newContext(t, short))
+		got := &clientSessions{}
+		defer got.close()
+		client := newContext(t, Config{Verify: VerifyNone, MinVersion: version, MaxVersion: version,
+			SessionCallbacks: sessioncb.Callbacks{New: got}})
+		s, c := connect(t, server, client, &ClientOptions{ServerName: "front.example"}, nil)
+		exchange(t, s, c)
+		time.Sleep(2200 * time.Millisecond)
+		offer := got.last(t)
+		for _, x := range []struct {
+			name string
+			want bool
+		}{{"host.example", false}, {"front.example", true}} {
+			s, c := connect(t, server, client, &ClientOptions{ServerName: x.name, Session: offer}, nil)
+			exchange(t, s, c)
+			if resumed := s.ConnectionState().DidResume; resumed != x.want {
+				t.Errorf("%s resumed a ticket of 2 s: %v", x.name, resumed)
+			}
+		}
+	})
+}
+
+// A lifetime is bounded before the internal cache has the session: afterwards a
+// flush on another thread could take it out in the middle, which crashed.
+func TestBoundBesideFlush(t *testing.T) {
+	cfg := serverConfig()
+	cfg.MaxVersion, cfg.Tickets, cfg.MaxResumptionAge = versions[0], TicketsStateful, time.Hour
+	cfg.SessionTimeout = 30 * time.Minute
+	cfg.SessionCallbacks.New = sessioncb.NewHandlerFunc(func(_ context.Context, _ sessioncb.Conn, v sessioncb.Session) bool {
+		if d := v.Timeout(); d > time.Hour {
+			t.Errorf("a session of %v", d)
+		}
+		return false
+	})
+	server := newContext(t, cfg)
+	if err := server.SetSessionTimeout(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	client, _ := newClient(t, versions[0])
+	done := make(chan struct{})
+	var flushing sync.WaitGroup
+	flushing.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				server.FlushSessions(time.Time{})
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				s, c := connect(t, server, client, nil, nil)
+				s.Close()
+				c.Close()
+			}
+		})
+	}
+	wg.Wait()
+	close(done)
+	flushing.Wait()
 }

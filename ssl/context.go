@@ -34,7 +34,9 @@ type Context struct {
 	cache    *sessioncb.Cache // whose handlers it has, or nil
 	getHost  func(*tls.ClientHelloInfo) (*Context, error)
 	plan     plan
-	derived  bool // the session id context was not given
+	derived  bool     // the session id context was not given
+	trust    [32]byte // a digest of the verification alone
+	hosts    hostTrust
 	versions [2]uint16
 	timeout  time.Duration
 	gated    bool
@@ -79,7 +81,7 @@ func NewContext(cfg Config) (*Context, error) {
 	}
 	c.side.c = shim
 	var err error
-	if c.sidCtx, err = cfg.apply(shim); err != nil {
+	if c.sidCtx, c.trust, err = cfg.apply(shim); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -164,8 +166,8 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	switch {
 	case c.closed:
 		return ErrContextClosed
-	case c.cache != nil:
-		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
+	case c.cache != nil && bits != cshim.New|cshim.Get|cshim.Remove:
+		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache, and needs all three handlers")}
 	case c.maxEarlyData > 0 && cb.Get != nil && !singleUse(cb.Get):
 		return &Error{Op: op, Err: errNotSingleUse}
 	case c.born.Load() && bits&^c.bits != 0:

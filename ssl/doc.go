@@ -65,6 +65,17 @@
 // virtual host's Name, TrustLabel or TrustEpoch, and clients get a full
 // handshake.
 //
+// Virtual hosts are Contexts of their own, chosen for each ClientHello by
+// Config.GetConfigForClient. All of the chosen Config is in force; the handlers
+// and the cache are those of the Context that accepted. A session of one host is
+// a full handshake on another.
+//
+// In TLS 1.3 each resumption makes a new session with a new lifetime. A client
+// cannot go on in this way for longer than Config.MaxResumptionAge, a day unless
+// set, after the handshake in which it was verified.
+//
+// Context.Explain says in words what all this comes to.
+//
 // A client has its sessions from its Context's NewHandler, in TLS 1.3 while it
 // reads, and offers one in ClientOptions.Session.
 //
@@ -146,6 +157,8 @@
 //	SSL_CTX_add_session          Context.AddSession
 //	SSL_CTX_remove_session       Context.RemoveSession
 //	SSL_CTX_flush_sessions       Context.FlushSessions
+//	SSL_CTX_set_client_hello_cb  Config.GetConfigForClient, with SSL_set_SSL_CTX
+//	SSL_CTX_set_generate_session_id  sessioncb.IDMaker
 //	SSL_CTX_sess_set_cache_size  Config.SessionCacheSize, Context.SetCacheSize
 //	SSL_CTX_set_timeout          Config.SessionTimeout, Context.SetSessionTimeout
 //	SSL_CTX_sess_number, ...     Context.Stats, all twelve

@@ -14,9 +14,6 @@ import (
 	"github.com/sessioncb/openssl/sessioncb"
 )
 
-// mostEarlyData bounds Config.MaxEarlyData: so much a connection may keep.
-const mostEarlyData = 1 << 20
-
 var errNotSingleUse = errors.New("MaxEarlyData needs a Get handler that takes each session out of the store as it answers with it, " +
 	"in the whole fleet (sessioncb.SingleUser): early data could be replayed")
 
@@ -35,8 +32,8 @@ func (cfg *Config) checkEarlyData() error {
 		return nil
 	}
 	switch {
-	case cfg.MaxEarlyData > mostEarlyData:
-		return fmt.Errorf("MaxEarlyData of %d is more than %d: a connection keeps as much", cfg.MaxEarlyData, mostEarlyData)
+	case cfg.MaxEarlyData > cshim.MostEarlyData:
+		return fmt.Errorf("MaxEarlyData of %d is more than %d: a connection keeps as much", cfg.MaxEarlyData, cshim.MostEarlyData)
 	case len(cfg.Certificates) == 0:
 		return errors.New("MaxEarlyData is for a server, but there is no certificate")
 	case cfg.MaxVersion == tls.VersionTLS12:

@@ -623,3 +623,28 @@ func TestEarlyDataOfHosts(t *testing.T) {
 		})
 	}
 }
+
+// A server that was told to take less than it promised before: the client that
+// still holds the promise resumes without, and its handshake does not fail.
+func TestEarlyDataLowered(t *testing.T) {
+	p := newEarlyPair(t, nil, func(server, client *Config) { server.MaxEarlyData = 1 << 20 })
+	session := p.session()
+	cfg := earlyConfig(p.handlers)
+	cfg.MaxEarlyData = 1000
+	s, c := pair(t, newContext(t, cfg), p.client, &ClientOptions{Session: session}, nil)
+	done := make(chan error, 1)
+	go func() { done <- s.Handshake() }()
+	if _, err := c.WriteEarlyData(make([]byte, 200<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s.EarlyDataAccepted() || c.EarlyDataAccepted() || !s.ConnectionState().DidResume {
+		t.Errorf("accepted %v, resumed %v; want a resumption without", s.EarlyDataAccepted(), s.ConnectionState().DidResume)
+	}
+	exchange(t, s, c)
+}

@@ -88,6 +88,7 @@ func TestSessionIDsOfOpenSSL(t *testing.T) {
 	}{
 		{"no more ids", nil, 1, 0},
 		{"a panic", func() { panic("ouch") }, 0, 3},
+		{"Goexit", goexit, 0, 3},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			eachVersion(t, func(t *testing.T, version uint16) {

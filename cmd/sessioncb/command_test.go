@@ -228,7 +228,6 @@ func TestUsage(t *testing.T) {
 		{"serve --early-data -1", "invalid argument"},
 		{"serve --early-data 5000000000", "invalid argument"},
 		{"serve --early-data 2000000", "more than 1048576"},
-		{"serve --early-data 1000 --host a.test", "--early-data with --host"},
 		{"serve --client-auth request", "--client-auth without --client-ca"},
 		{"serve --client-ca ca.pem --client-auth ask", "neither request nor require"},
 		{"serve --metrics nowhere", "--metrics nowhere: the port"},

@@ -29,8 +29,7 @@ type conns struct {
 	cache     *sessioncb.Cache
 	log       *slog.Logger
 	count     *handshakeCounters
-	earlyData bool              // early data may come
-	hosts     map[string]string // the Name of a Context by its session id context
+	earlyData bool // early data may come
 
 	mu      sync.Mutex
 	open    map[*ssl.Conn]*conn
@@ -38,7 +37,7 @@ type conns struct {
 }
 
 func newConns(cache *sessioncb.Cache, log *slog.Logger) *conns {
-	return &conns{cache: cache, log: log, count: newHandshakeCounters(), hosts: make(map[string]string), open: make(map[*ssl.Conn]*conn)}
+	return &conns{cache: cache, log: log, count: newHandshakeCounters(), open: make(map[*ssl.Conn]*conn)}
 }
 
 // callbacks are the Cache's, with the lookups noted.
@@ -137,9 +136,8 @@ type conn struct {
 	lookups []lookup
 	active  bool // net/http has read of it
 
-	begun, finished sync.Once // the handshake
-	early           *ssl.EarlyData
-	earlyOver       bool        // the reader's
+	begun, finished sync.Once   // the handshake
+	early           *early      // nil: none was accepted
 	late            atomic.Bool // something came that is not early data
 
 	mu     sync.Mutex
@@ -200,7 +198,7 @@ func (c *conn) finish(err error) {
 func (c *conn) describe(state tls.ConnectionState) {
 	r := &c.report
 	r.state, r.resumed = state, howResumed(state)
-	r.host = c.conns.hosts[string(c.Conn.SessionIDContext())]
+	r.host = c.Conn.HostContext().Name()
 	if certs := state.PeerCertificates; len(certs) > 0 {
 		r.client = certs[0].Subject.String()
 	}
@@ -223,10 +221,10 @@ func (c *conn) reported() report {
 func (c *conn) Close() error {
 	c.conns.mu.Lock()
 	delete(c.conns.open, c.Conn)
-	answered := c.early != nil && c.active
+	active := c.active
 	c.conns.mu.Unlock()
-	if answered {
-		c.endEarly()
+	if c.early != nil {
+		c.early.end(active)
 	}
 	return c.Conn.Close()
 }

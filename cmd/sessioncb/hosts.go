@@ -64,7 +64,7 @@ func (o *serveOptions) newContexts(conns *conns) (cs *contexts, err error) {
 		if err != nil {
 			return cs, err
 		}
-		c, err := o.newHostContext(h.name, cert)
+		c, err := ssl.NewContext(o.config(conns.cache, h.name, cert))
 		if err != nil {
 			return cs, fmt.Errorf("host %s: %w", h.name, err)
 		}
@@ -84,9 +84,6 @@ func (o *serveOptions) newContexts(conns *conns) (cs *contexts, err error) {
 		return cs, err
 	}
 	cs.all = append(cs.all, cs.standard)
-	for _, c := range cs.all {
-		conns.hosts[string(c.SessionIDContext())] = c.Name()
-	}
 	return cs, nil
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -9,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sessioncb/openssl/internal/testserver"
 )
@@ -42,6 +42,21 @@ func samples(text string) map[string]string {
 		}
 	}
 	return m
+}
+
+// awaitSample waits until a line of /metrics has the number: what is written
+// behind takes its time.
+func awaitSample(t *testing.T, p *process, name, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		got := samples(scrape(t, p, "/metrics"))
+		if got[name] == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is %q, want %s; all:\n%v", name, got[name], want, got)
+		}
+	}
 }
 
 // The metrics count what was done, no more and no less.
@@ -158,11 +173,8 @@ func TestCacheFlags(t *testing.T) {
 			dir := t.TempDir()
 			p := serve(t, append(c.flags, "--metrics", "0", "--store", "redis://"+redis.Addr(), "--key-file", filepath.Join(dir, "fleet.keys"))...)
 			c.work(t, p, dir)
-			got := samples(scrape(t, p, "/metrics"))
 			for name, want := range c.want {
-				if got[name] != want {
-					t.Errorf("%s is %q, want %s; all:\n%s", name, got[name], want, fmt.Sprint(got))
-				}
+				awaitSample(t, p, name, want)
 			}
 			p.stop(t, syscall.SIGINT)
 		})

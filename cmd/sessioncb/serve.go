@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/ssl"
 )
 
@@ -119,33 +120,30 @@ func (o *serveOptions) logStart(log *slog.Logger) {
 	log.Info("serving", attrs...)
 }
 
-// newContext makes that of the default host, whose handlers all connections
-// use: what Config.SessionCache would imply, with the lookups noted.
+// newContext makes the one that accepts. Its handlers are the Cache's, with the
+// lookups noted.
 func (o *serveOptions) newContext(conns *conns, cert ssl.Certificate, choose func(*tls.ClientHelloInfo) (*ssl.Context, error)) (*ssl.Context, error) {
-	cfg := o.config(o.name, cert)
-	cfg.SessionCallbacks = conns.callbacks()
-	cfg.SessionCacheMode = ssl.CacheExternal
+	cfg := o.config(conns.cache, o.name, cert)
 	cfg.GetConfigForClient = choose
-	cfg.MaxEarlyData = o.earlyData
-	return ssl.NewContext(cfg)
-}
-
-// newHostContext makes that of a virtual host. It has no handlers: those of the
-// default are called, and its own cache is not used.
-func (o *serveOptions) newHostContext(name string, cert ssl.Certificate) (*ssl.Context, error) {
-	cfg := o.config(name, cert)
-	cfg.SessionCacheMode = ssl.CacheInternal
-	return ssl.NewContext(cfg)
+	c, err := ssl.NewContext(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetSessionCallbacks(conns.callbacks()); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // config is what they have in common.
-func (o *serveOptions) config(name string, cert ssl.Certificate) ssl.Config {
+func (o *serveOptions) config(cache *sessioncb.Cache, name string, cert ssl.Certificate) ssl.Config {
 	cfg := ssl.Config{
 		Name:             name,
 		Certificates:     []ssl.Certificate{cert},
 		NextProtos:       []string{"http/1.1"},
-		Tickets:          ssl.TicketsStateful,
-		NumTickets:       1,
+		SessionCache:     cache,
+		MaxEarlyData:     o.earlyData,
 		SessionTimeout:   o.timeout,
 		MaxResumptionAge: o.maxAge,
 		SessionIDContext: o.id,

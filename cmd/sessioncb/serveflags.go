@@ -91,8 +91,6 @@ func (o *serveOptions) check() (err error) {
 		return fmt.Errorf("--max-age %v is shorter than --timeout %v", o.maxAge, o.timeout)
 	case o.earlyData > maxEarlyData:
 		return fmt.Errorf("--early-data %d is more than %d: each connection may keep as much", o.earlyData, maxEarlyData)
-	case o.earlyData > 0 && len(o.virtualHosts) > 0:
-		return errors.New("--early-data with --host: a virtual host takes none")
 	case o.grace < 0:
 		return fmt.Errorf("--grace %v is negative", o.grace)
 	case o.metrics != "" && o.metricsAddr == o.addr && !strings.HasSuffix(o.addr, ":0"):

@@ -5,11 +5,11 @@ package boltstore
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,11 +25,11 @@ func TestSyncedBeforePutReturns(t *testing.T) {
 	events, acknowledged := traceChild(t, path, puts)
 	checkKept(t, path, acknowledged)
 	for _, i := range acknowledged {
-		if err := checkDurable(events, i); err != nil {
+		if err := events.checkDurable(i); err != nil {
 			t.Fatalf("of %d Puts that returned: %v", len(acknowledged), err)
 		}
 	}
-	t.Logf("%d Puts, %d syncs", len(acknowledged), count(events, eventSync))
+	t.Logf("%d Puts, %d syncs", len(acknowledged), len(events.syncs))
 }
 
 // TestTraceSeesMissingSyncs: the same of a store that does not sync.
@@ -37,29 +37,29 @@ func TestTraceSeesMissingSyncs(t *testing.T) {
 	t.Setenv(childNoSync, "1")
 	events, acknowledged := traceChild(t, filepath.Join(t.TempDir(), "sessions.bolt"), 50)
 	for _, i := range acknowledged {
-		if err := checkDurable(events, i); err == nil {
+		if err := events.checkDurable(i); err == nil {
 			t.Fatalf("Put %d is taken for durable, in a store that does not sync", i)
 		}
 	}
 }
 
 // traceChild runs the child under strace until it has acknowledged n Puts.
-func traceChild(t *testing.T, path string, n int) (events []event, acknowledged []int) {
+func traceChild(t *testing.T, path string, n int) (events trace, acknowledged []int) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Fatal("strace is not installed; scripts/setup test does it")
 	}
-	trace := filepath.Join(t.TempDir(), "trace")
-	if out, err := exec.Command(strace, "-o", trace, "true").CombinedOutput(); err != nil {
+	file := filepath.Join(t.TempDir(), "trace")
+	if out, err := exec.Command(strace, "-o", file, "true").CombinedOutput(); err != nil {
 		t.Skipf("NOT TESTED: that a Put is on disk when it returns. This system lets no process trace another: %v: %s", err, out)
 	}
 	acknowledged = runChild(t, path, n, strace,
 		"-D",       // as a grandchild: what is killed is the child, not strace
 		"-f", "-y", // all threads; file names beside descriptors
 		"-s", "100000", // what is written, whole
-		"-e", "trace=pwrite64,write,fdatasync,fsync", "-e", "signal=none", "-o", trace)
-	text, err := os.ReadFile(trace)
+		"-e", "trace=pwrite64,write,fdatasync,fsync", "-e", "signal=none", "-o", file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,80 +70,70 @@ func traceChild(t *testing.T, path string, n int) (events []event, acknowledged 
 	return events, acknowledged
 }
 
-type eventKind int
-
-const (
-	eventData eventKind = iota // written to a page of the file
-	eventRoot                  // written to one of the two pages that say where all begins
-	eventSync                  // fdatasync or fsync of the file
-	eventMark                  // the child says that a Put has returned
-)
+// A trace is what became of the bolt file, and what the child said.
+type trace struct {
+	values map[string][]event // pages of the file, by each crashMark in them
+	roots  []event            // the two pages that say where all begins
+	syncs  []event            // fdatasync or fsync of the file
+	said   map[string]event   // the child says that a Put has returned
+}
 
 // An event is a system call that succeeded. It begins and ends at lines of
 // the trace, whose order is the order of time.
 type event struct {
-	kind       eventKind
 	begin, end int
-	text       string   // what a marker says
-	values     []string // the crashMarks in a page
-}
-
-func count(events []event, kind eventKind) (n int) {
-	for _, e := range events {
-		if e.kind == kind {
-			n++
-		}
-	}
-	return n
+	call       call
 }
 
 // checkDurable looks for what bolt does for a commit: the value is written,
 // synced, the root is written, synced, each after the other has ended; and
 // only then does the child say that the Put has returned.
-func checkDurable(events []event, i int) error {
-	mark := find(events, 0, func(e event) bool { return e.kind == eventMark && e.text == strconv.Itoa(i)+`\n` })
-	if mark == nil {
-		return fmt.Errorf("put %d: no marker", i)
+func (t trace) checkDurable(i int) error {
+	said, ok := t.said[strconv.Itoa(i)+`\n`]
+	if !ok {
+		return fmt.Errorf("put %d: nobody said that it returned", i)
 	}
 	at := 0
 	for _, step := range []struct {
-		name string
-		is   func(event) bool
+		name   string
+		events []event
 	}{
-		{"the value's page", func(e event) bool { return e.kind == eventData && slices.Contains(e.values, crashMark(i)) }},
-		{"a sync of it", func(e event) bool { return e.kind == eventSync }},
-		{"the root's page", func(e event) bool { return e.kind == eventRoot }},
-		{"a sync of it", func(e event) bool { return e.kind == eventSync }},
+		{"the value's page", t.values[crashMark(i)]},
+		{"a sync of it", t.syncs},
+		{"the root's page", t.roots},
+		{"a sync of it", t.syncs},
 	} {
-		e := find(events, at, step.is)
-		if e == nil || e.end >= mark.begin {
-			return fmt.Errorf("put %d returned (line %d) without %s", i, mark.begin, step.name)
+		if at = firstEnd(step.events, at); at >= said.begin {
+			return fmt.Errorf("put %d returned (line %d) without %s", i, said.begin, step.name)
 		}
-		at = e.end
 	}
 	return nil
 }
 
-// find returns the event that ends first of those that begin after the line.
-func find(events []event, after int, is func(event) bool) (first *event) {
-	for i, e := range events {
-		if e.begin > after && is(e) && (first == nil || e.end < first.end) {
-			first = &events[i]
+// firstEnd returns the end of the event that ends first of those that begin
+// after the line.
+func firstEnd(events []event, after int) int {
+	first := math.MaxInt
+	for _, e := range events {
+		if e.begin > after {
+			first = min(first, e.end)
 		}
 	}
 	return first
 }
 
-// parseTrace returns the events of the bolt file at path, and the markers.
-func parseTrace(trace []byte, path string) (events []event, err error) {
+// parseTrace reads what strace wrote of a process that has the bolt file at
+// path open.
+func parseTrace(text []byte, path string) (trace, error) {
+	t := trace{values: map[string][]event{}, said: map[string]event{}}
 	open := map[string]event{} // by thread: begun and not ended
 	n := 0
-	for line := range strings.Lines(string(trace)) {
+	for line := range strings.Lines(string(text)) {
 		n++
 		thread, rest, found := strings.Cut(strings.TrimRight(line, "\n"), " ")
 		rest = strings.TrimLeft(rest, " ")
 		if !found {
-			return nil, fmt.Errorf("line %d of the trace: %.100q", n, line)
+			return t, fmt.Errorf("line %d of the trace: %.100q", n, line)
 		}
 		var e event
 		switch {
@@ -159,34 +149,44 @@ func parseTrace(trace []byte, path string) (events []event, err error) {
 		default:
 			call, err := parseCall(rest)
 			if err != nil {
-				return nil, fmt.Errorf("line %d of the trace: %w: %.100q", n, err, line)
+				return t, fmt.Errorf("line %d of the trace: %w: %.100q", n, err, line)
 			}
-			kind, ours := call.kind(path)
-			if !ours {
+			e = event{begin: n, call: call}
+			switch {
+			case call.name == "write":
+				if call.fd == "1" {
+					// The parent may have read it though the child was killed in it.
+					t.said[call.text] = e
+				}
 				continue
-			}
-			e = event{kind: kind, begin: n}
-			switch kind {
-			case eventMark:
-				// The parent may have read it though the child was killed in it.
-				e.end, e.text = n, call.text
-				events = append(events, e)
+			case call.file != path:
 				continue
-			case eventData:
-				e.values = crashMarks.FindAllString(call.text, -1)
-			}
-			if call.unfinished {
+			case call.unfinished:
 				open[thread] = e
 				continue
 			}
 		}
 		e.end = n
-		result := rest[strings.LastIndex(rest, "= ")+2:]
-		if result == "0" || e.kind != eventSync && result != "" && result[0] >= '1' && result[0] <= '9' {
-			events = append(events, e) // else it failed, or was killed
+		t.add(e, rest[strings.LastIndex(rest, "= ")+2:])
+	}
+	return t, nil
+}
+
+// add notes a call by its result, unless it failed or was killed.
+func (t *trace) add(e event, result string) {
+	ok := result != "" && result[0] >= '1' && result[0] <= '9'
+	switch {
+	case e.call.name != "pwrite64":
+		if result == "0" {
+			t.syncs = append(t.syncs, e)
+		}
+	case ok && e.call.offset < 2*os.Getpagesize():
+		t.roots = append(t.roots, e)
+	case ok:
+		for _, mark := range crashMarks.FindAllString(e.call.text, -1) {
+			t.values[mark] = append(t.values[mark], e)
 		}
 	}
-	return events, nil
 }
 
 var crashMarks = regexp.MustCompile(`<\d{6}>`)
@@ -225,21 +225,6 @@ func parseCall(line string) (c call, err error) {
 		}
 	}
 	return c, nil
-}
-
-// kind says what a call is, if it is of interest.
-func (c call) kind(path string) (eventKind, bool) {
-	switch {
-	case c.name == "write":
-		return eventMark, c.fd == "1"
-	case c.file != path:
-		return 0, false
-	case c.name == "fdatasync", c.name == "fsync":
-		return eventSync, true
-	case c.offset < 2*os.Getpagesize():
-		return eventRoot, true
-	}
-	return eventData, true
 }
 
 // TestCheckDurable has traces that must not pass.
@@ -281,7 +266,7 @@ func TestCheckDurable(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", test.why, err)
 		}
-		if err := checkDurable(events, 7); (err == nil) != test.good {
+		if err := events.checkDurable(7); (err == nil) != test.good {
 			t.Errorf("%s: %v", test.why, err)
 		}
 	}

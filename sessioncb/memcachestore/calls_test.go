@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,6 +227,8 @@ func script(t *testing.T, lines ...string) (addr string, asked func() []string) 
 		t.Fatal(err)
 	}
 	var got []string
+	var open net.Conn // the last one
+	var mu sync.Mutex
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -234,6 +237,9 @@ func script(t *testing.T, lines ...string) (addr string, asked func() []string) 
 			if err != nil {
 				return
 			}
+			mu.Lock()
+			open = c
+			mu.Unlock()
 			r := bufio.NewReader(c)
 			for len(lines) > 0 {
 				command, err := r.ReadString('\n')
@@ -254,6 +260,11 @@ func script(t *testing.T, lines ...string) (addr string, asked func() []string) 
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String(), func() []string {
 		l.Close()
+		mu.Lock()
+		if open != nil {
+			open.Close()
+		}
+		mu.Unlock()
 		<-done
 		return got
 	}
@@ -278,7 +289,7 @@ func TestClaimCounts(t *testing.T) {
 		{"the server cannot", []string{found, "SERVER_ERROR out of memory\r\n"}, []string{get, del}, "", false},
 		{"no answer to a deletion", []string{found, "STORED\r\n"}, []string{get, del}, "", false},
 		{"the answer to the get is lost", []string{""}, []string{get}, "", false},
-		{"a value of another key", []string{"VALUE sessioncb:6c 0 1 7\r\nv\r\nEND\r\n"}, []string{get}, "", false},
+		{"a value of another key", []string{"VALUE sessioncb:6c 0 1 7\r\nv\r\nEND\r\n", "DELETED\r\n"}, []string{get}, "", false},
 	} {
 		t.Run(test.why, func(t *testing.T) {
 			addr, asked := script(t, test.answers...)
