@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -115,6 +116,7 @@ func startNode(s nodeSetup) (_ *node, err error) {
 	o := sessioncb.CacheOptions{
 		NearBytes: s.Near, SingleUse: s.SingleUse, TagIDs: s.TagIDs, MissTTL: s.MissTTL,
 		LookupTimeout: patience, PutTimeout: patience, // a busy machine is no miss
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	if s.Plaintext {
 		o.Codec = sessioncb.InsecurePlaintext()
