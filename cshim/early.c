@@ -10,9 +10,10 @@
 #include "shim.h"
 
 /*
- * A byte of early data can cost a record with a type and a tag, 18 bytes of
- * ciphertext, which is what libssl counts when it skips refused early data. No
- * way of cutting it into records may end the handshake of an honest client.
+ * A byte of early data can be a record of its own, 18 bytes with type and tag.
+ * Of refused early data libssl counts the type too as it passes over it, and
+ * with the maximum itself would cut off an honest client that writes by the byte.
+ * This is enough however it counts.
  */
 enum { MOST_CIPHERTEXT = 18, SMALLEST_RECEIVE = SSL3_RT_MAX_PLAIN_LENGTH };
 
