@@ -34,8 +34,7 @@ func TestBulkhead(t *testing.T) {
 		}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			// The wave must be over before the first of it give up.
-			p := newParts(t, setup{MaxCalls: room, Hasty: time.Second * slowdown})
+			p := newParts(t, setup{MaxCalls: room, Hasty: 400 * time.Millisecond * slowdown})
 			r := p.rig
 			r.primeAll()
 			r = r.through(hasty)

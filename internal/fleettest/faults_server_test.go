@@ -223,6 +223,11 @@ func (s *faultsServer) answer(line string) (any, error) {
 		off, _ := time.ParseDuration(words[3])
 		s.liar.tell(rest, off)
 		return nil, nil
+	case "forget": // what was put, to lie no more of it
+		s.liar.mu.Lock()
+		defer s.liar.mu.Unlock()
+		s.liar.keys, s.liar.values = nil, map[string][]byte{}
+		return nil, nil
 	case "made": // by a server whose clock is off
 		s.liar.mu.Lock()
 		defer s.liar.mu.Unlock()

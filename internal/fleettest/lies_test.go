@@ -9,6 +9,7 @@ import (
 // key left the ring. A value that is good in itself is resumed: that there
 // is a newer one is known to the store alone.
 func TestYesterday(t *testing.T) {
+	r := newParts(t, setup{}).rig // sessions live for two hours
 	for _, x := range []struct {
 		name    string
 		rotated bool   // the newer value is under another key, and
@@ -23,7 +24,8 @@ func TestYesterday(t *testing.T) {
 		{"its key left the ring", true, true, "0s", "Lookups.OtherKey"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			r := newParts(t, setup{}).rig // sessions live for two hours
+			r := r.at(t)
+			r.ask("forget", nil)
 			r.primeAll()
 			if x.rotated {
 				r.ask("rotate", nil)
@@ -59,9 +61,9 @@ func TestYesterday(t *testing.T) {
 			for _, v := range versions { // the newer values were good all the time
 				r.healthyWave(v)
 			}
-			r.bounded()
 		})
 	}
+	r.bounded()
 }
 
 // TestUndead: sessions are removed, and the store brings them back. Nothing

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "leak gate: "+left)
 		code = 1
 	}
+	if n := len(crowded.processes); n > mostCrowded {
+		fmt.Fprintf(os.Stderr, "%d server processes had more than GOMAXPROCS + 16 threads at the end: %q\n", n, crowded.processes)
+		code = 1
+	}
 	os.Exit(code)
 }
 

@@ -311,8 +311,7 @@ func (r *rig) recovered(version uint16) {
 }
 
 // bounded wants no more calls inside the store than MaxCalls at any time, no
-// call that Stats do not have, and no more threads than the gate of package
-// ssl lets into C.
+// call that Stats do not have, and no thread for each handshake that waited.
 func (r *rig) bounded() {
 	r.t.Helper()
 	for door, limit := range map[string]int{patient: handshakes, hasty: r.setup.MaxCalls} {
@@ -324,12 +323,30 @@ func (r *rig) bounded() {
 			r.t.Errorf("%s: calls are %+v, the store saw %+v", door, n, s.Store)
 		}
 	}
-	if s := r.state(); s.Threads == 0 || s.Threads > s.Procs+16 {
+	s := r.state()
+	r.t.Logf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
+	switch {
+	case s.Threads == 0 || s.Threads >= handshakes:
 		r.t.Errorf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
-	} else {
-		r.t.Logf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
+	case s.Threads > s.Procs+16:
+		crowded.mu.Lock()
+		defer crowded.mu.Unlock()
+		crowded.processes = append(crowded.processes, fmt.Sprintf("%s: %d threads", r.t.Name(), s.Threads))
 	}
 }
+
+// crowded are the server processes that ended with more than GOMAXPROCS + 16
+// threads, fewer than one for each handshake. The Go runtime starts another
+// thread when one is in C for too long, and one that the system takes off its
+// processor there is: on a machine that does much else it happens now and then,
+// and threads, once made, stay. What makes threads wait for the store makes it
+// happen each time, so TestMain allows it to few.
+var crowded struct {
+	mu        sync.Mutex
+	processes []string
+}
+
+const mostCrowded = 2
 
 // errorsWith is how many errors of the store have these words.
 func (s state) errorsWith(words string) (n int) {

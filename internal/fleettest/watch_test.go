@@ -117,12 +117,12 @@ func (l *liar) answer(key sessioncb.Key) (other sessioncb.Key, value []byte, lie
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch l.lie {
-	case "swap":
+	case "swap": // with the next, which the store has: new ones come at the end
 		i := slices.IndexFunc(l.keys, func(k sessioncb.Key) bool { return bytes.Equal(k.ID, key.ID) })
 		if i < 0 || len(l.keys) == 1 {
 			return key, nil, false, nil
 		}
-		return l.keys[(i+len(l.keys)-1)%len(l.keys)], nil, true, nil
+		return l.keys[(i+1)%len(l.keys)], nil, true, nil
 	case "yesterday":
 		first := l.values[string(key.ID)]
 		if first == nil {
