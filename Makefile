@@ -1,18 +1,22 @@
 # Thin: the work is in scripts/, where each script says what it does.
 
-.PHONY: help demo test check fuzz bench matrix clean
+.PHONY: help demo demo-fleet test check fuzz bench matrix clean
 
 help:
-	@echo 'make demo     resume sessions across a restart of the server, shown as a table'
-	@echo 'make test     what must pass before a change is taken'
-	@echo 'make check    everything: sanitizers, memcheck, static checks'
-	@echo 'make fuzz     each fuzz target for a minute (FUZZTIME=10s make fuzz)'
-	@echo 'make bench    the Go benchmarks (BENCH=pattern make bench)'
-	@echo 'make matrix   the tests on other OpenSSL releases (MATRIX="trixie sid")'
+	@echo 'make demo        resume sessions across a restart of the server, shown as a table'
+	@echo 'make demo-fleet  a fleet on a Redis Cluster resumes sessions on every server, and after two of its processes are killed'
+	@echo 'make test        what must pass before a change is taken'
+	@echo 'make check       everything: sanitizers, memcheck, static checks'
+	@echo 'make fuzz        each fuzz target for a minute (FUZZTIME=10s make fuzz)'
+	@echo 'make bench       the Go benchmarks (BENCH=pattern make bench)'
+	@echo 'make matrix      the tests on other OpenSSL releases (MATRIX="trixie sid")'
 
 demo:
 	@bash scripts/setup demo
 	@bash scripts/demo
+
+demo-fleet:
+	@bash scripts/demo-fleet
 
 test:
 	@bash scripts/setup test

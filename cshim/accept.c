@@ -113,6 +113,13 @@ static int ems_offered(SSL *ssl)
     return SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_extended_master_secret, &p, &n);
 }
 
+/* Nobody is asked for a certificate on a resumption. */
+int sc_lacks_peer(const SSL *ssl, const SSL_SESSION *s)
+{
+    return (SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0
+        && SSL_SESSION_get0_peer((SSL_SESSION *)s) == NULL;
+}
+
 /*
  * 0, or why the session may not be returned for this id in a handshake of this
  * version. sid_ctx_len is -1 where the context of the SSL is not known (libssl
@@ -144,9 +151,7 @@ int sc_refuse(SSL *ssl, int version, const SSL_SESSION *s, const unsigned char *
         return SC_NOT_RESUMABLE;
     if (SSL_SESSION_get_master_key(s, NULL, 0) == 0)
         return SC_MALFORMED;
-    /* Nobody is asked for a certificate on a resumption. */
-    if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0
-        && SSL_SESSION_get0_peer((SSL_SESSION *)s) == NULL)
+    if (sc_lacks_peer(ssl, s))
         return SC_NO_PEER;
     if (version < TLS1_3_VERSION) {
         if (!cipher_offered(ssl, s))

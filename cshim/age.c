@@ -39,6 +39,7 @@ const unsigned char *sc_appdata(const SSL_SESSION *s, size_t *len)
     return p + NOTE;
 }
 
+/* 0 where there is none. */
 static int64_t noted_origin(const SSL_SESSION *s)
 {
     size_t len, i;
@@ -54,10 +55,13 @@ static int64_t noted_origin(const SSL_SESSION *s)
 
 int64_t sc_origin(const SSL_SESSION *s)
 {
-    int64_t t = noted_origin(s);
+    int64_t t = noted_origin(s), made = sc_session_time(s);
 
-    /* A C server's session has no note: it counts from itself. */
-    return t > 0 ? t : sc_session_time(s);
+    /*
+     * A C server's session has no note: it counts from itself. So does one that
+     * claims to come from the future: a clock was set back, or the store lies.
+     */
+    return t > 0 && t < made ? t : made;
 }
 
 int sc_outlived(const sc_conn *c, const SSL_SESSION *s)
@@ -91,18 +95,24 @@ int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len)
         : SSL_SESSION_set1_ticket_appdata(s, data, len);
 }
 
+int sc_set_origin(SSL_SESSION *s, int64_t origin)
+{
+    size_t len;
+    const unsigned char *data = sc_appdata(s, &len);
+
+    return set_noted(s, origin, data, len);
+}
+
 /* The origin of a new session of TLS 1.3, which it notes; 0 when out of memory. */
 static int64_t note_origin(const sc_conn *c, SSL_SESSION *s)
 {
-    int64_t origin = noted_origin(s);
-    const unsigned char *data;
-    size_t len;
+    int64_t noted = noted_origin(s), origin = sc_origin(s);
 
-    if (origin > 0)
+    if (noted > 0 && noted == origin)
         return origin;  /* inherited, or of a ticket before this one */
-    origin = SSL_session_reused(c->ssl) && c->origin > 0 ? c->origin : (int64_t)time(NULL);
-    data = all_appdata(s, &len);
-    return set_noted(s, origin, data, len) ? origin : 0;
+    if (SSL_session_reused(c->ssl) && c->origin > 0 && c->origin < origin)
+        origin = c->origin;
+    return sc_set_origin(s, origin) ? origin : 0;
 }
 
 void sc_bound_age(sc_conn *c, SSL_SESSION *s)
@@ -141,8 +151,35 @@ static int before_ticket(SSL *ssl, void *arg)
     return 1;
 }
 
+/*
+ * And this with what it found in a stateless ticket. What a store would not be
+ * believed is no good here either: a host that was chosen can have a smaller
+ * bound, or require a certificate, under the same session id context.
+ */
+static SSL_TICKET_RETURN after_ticket(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
+                                      SSL_TICKET_STATUS status, void *arg)
+{
+    sc_conn *c = sc_conn_of(ssl);
+
+    (void)name; (void)name_len; (void)arg;
+    switch (status) {
+    case SSL_TICKET_SUCCESS:
+    case SSL_TICKET_SUCCESS_RENEW:
+        if (c != NULL && (sc_outlived(c, s) || sc_lacks_peer(ssl, s)))
+            return SSL_TICKET_RETURN_IGNORE_RENEW;
+        if (c != NULL)
+            c->origin = sc_origin(s);
+        return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+    case SSL_TICKET_EMPTY:
+    case SSL_TICKET_NO_DECRYPT:
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    default:
+        return SSL_TICKET_RETURN_ABORT;
+    }
+}
+
 void sc_context_max_age(sc_context *c, int64_t seconds)
 {
     c->max_age = seconds;
-    SSL_CTX_set_session_ticket_cb(c->ctx, before_ticket, NULL, NULL);
+    SSL_CTX_set_session_ticket_cb(c->ctx, before_ticket, after_ticket, NULL);
 }

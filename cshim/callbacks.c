@@ -42,8 +42,6 @@ int sc_on_new(SSL *ssl, SSL_SESSION *s)
     if (conn == NULL)
         return 0;
     ERR_set_mark();
-    if (SSL_is_server(ssl) && SSL_version(ssl) < TLS1_3_VERSION)
-        sc_bound_age(conn, s);  /* one of TLS 1.3 was bounded before its ticket was made */
     b = sc_session_box(s);  /* takes the reference that libssl made for us */
     ERR_pop_to_mark();
     if (b == NULL) {

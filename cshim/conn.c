@@ -27,7 +27,9 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     c->birth = c->host = ctx;
     c->announced_end = &c->announced;
     c->ssl = SSL_new(ctx->ctx);
-    b = c->ssl != NULL ? sc_bio_new(c) : NULL;
+    /* A server's are set with its ClientHello, which can choose another context. */
+    b = c->ssl != NULL && (server || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
+        ? sc_bio_new(c) : NULL;
     if (b == NULL) {
         sc_errors_take(e);
         SSL_free(c->ssl);
@@ -193,15 +195,13 @@ static void push(sc_conn *c)
 
 /*
  * Whether a client that must have a certificate resumed a session that has
- * none. Such sessions are not given to libssl; those in its own cache and in
- * its tickets are kept apart by the session id context, unless a user set one
- * context for two kinds of hosts.
+ * none. Such sessions are not taken from a store or a ticket; one in libssl's
+ * own cache, where only a program of ours can have put it, nobody looks at.
  */
 static int unproved(const sc_conn *c)
 {
     return SSL_is_server(c->ssl) && SSL_session_reused(c->ssl)
-        && (SSL_get_verify_mode(c->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0
-        && SSL_get0_peer_certificate(c->ssl) == NULL;
+        && sc_lacks_peer(c->ssl, SSL_get0_session(c->ssl));
 }
 
 /* Nothing of it leaves: not its tickets, nor their announcement. */

@@ -5,10 +5,22 @@
 #include <openssl/x509v3.h>
 #include "shim.h"
 
-/* Acknowledging the name makes libssl keep it in the session and on resumption. */
+/*
+ * Acknowledging the name makes libssl keep it in the session and on resumption.
+ * It is also the one callback of a TLS 1.2 handshake in which a new session is
+ * the connection's alone: once it is in a cache, to change it races with whoever
+ * takes it out.
+ */
 static int acknowledge_name(SSL *ssl, int *alert, void *arg)
 {
-    (void)ssl; (void)alert; (void)arg;
+    sc_conn *c = sc_conn_of(ssl);
+
+    (void)alert; (void)arg;
+    if (c != NULL && SSL_version(ssl) < TLS1_3_VERSION && SSL_is_server(ssl) && !SSL_session_reused(ssl)) {
+        ERR_set_mark();
+        sc_bound_age(c, SSL_get_session(ssl));
+        ERR_pop_to_mark();
+    }
     return SSL_TLSEXT_ERR_OK;
 }
 
@@ -227,22 +239,34 @@ int sc_context_versions(sc_context *c, int min, int max, sc_errors *e)
     return 1;
 }
 
+/* An SSL that would be of no other groups, to see whether libssl takes the list. */
+static int takes_groups(sc_context *c, const char *groups)
+{
+    SSL *ssl = SSL_new(c->ctx);
+    int ok = ssl != NULL && SSL_set1_groups_list(ssl, groups) == 1;
+
+    SSL_free(ssl);
+    return ok;
+}
+
 int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
                        const char *groups, sc_errors *e)
 {
     sc_errors_clear();
     if ((list != NULL && SSL_CTX_set_cipher_list(c->ctx, list) != 1)
-        || (suites != NULL && SSL_CTX_set_ciphersuites(c->ctx, suites) != 1)
-        || (groups != NULL && SSL_CTX_set1_groups_list(c->ctx, groups) != 1))
+        || (suites != NULL && SSL_CTX_set_ciphersuites(c->ctx, suites) != 1))
         return fail(e);
-    if (groups != NULL) {
-        /* An SSL that adopts this context sets them again: there is no getter. */
-        OPENSSL_free(c->groups);
-        c->groups = OPENSSL_strdup(groups);
-        if (c->groups == NULL)
-            return fail(e);
-    }
-    return 1;
+    if (groups == NULL)
+        return 1;
+    /*
+     * Not set on the SSL_CTX: an SSL copies them from there when it is made, and
+     * one that adopts another context could not get the system's back.
+     */
+    if (!takes_groups(c, groups))
+        return fail(e);
+    OPENSSL_free(c->groups);
+    c->groups = OPENSSL_strdup(groups);
+    return c->groups != NULL ? 1 : fail(e);
 }
 
 int sc_context_alpn(sc_context *c, const unsigned char *protos, unsigned int len, sc_errors *e)

@@ -10,11 +10,18 @@
 #include "shim.h"
 
 /*
- * A byte of early data can cost a record with a type and a tag, 18 bytes of
- * ciphertext, which is what libssl counts when it skips refused early data. No
- * way of cutting it into records may end the handshake of an honest client.
+ * A byte of early data can be a record of its own, 18 bytes with type and tag.
+ * Of refused early data libssl counts the type too as it passes over it, and
+ * with the maximum itself would cut off an honest client that writes by the byte.
+ * This is enough however it counts.
  */
 enum { MOST_CIPHERTEXT = 18, SMALLEST_RECEIVE = SSL3_RT_MAX_PLAIN_LENGTH };
+
+/*
+ * What is skipped is bounded by what any server of the fleet may have promised,
+ * not by what this one takes: the promise can be of before it was lowered.
+ */
+enum { MOST_RECEIVE = SC_MOST_EARLY_DATA * MOST_CIPHERTEXT + SMALLEST_RECEIVE };
 
 /*
  * libssl's own guard against replays needs its internal cache, and sees one
@@ -25,7 +32,7 @@ void sc_early_enable(sc_context *c, uint32_t max)
     c->early_max = max;
     SSL_CTX_set_options(c->ctx, SSL_OP_NO_ANTI_REPLAY);
     SSL_CTX_set_max_early_data(c->ctx, max);
-    SSL_CTX_set_recv_max_early_data(c->ctx, max * MOST_CIPHERTEXT + SMALLEST_RECEIVE);
+    SSL_CTX_set_recv_max_early_data(c->ctx, MOST_RECEIVE);
     SSL_CTX_set_allow_early_data_cb(c->ctx, sc_early_allow, NULL);
 }
 
@@ -56,7 +63,7 @@ static int keep(sc_early *e, const unsigned char *p, size_t n)
 {
     if (e->len + n > e->cap) {
         size_t cap = e->cap * 2 > e->len + n ? e->cap * 2 : e->len + n;
-        unsigned char *q = OPENSSL_realloc(e->data, cap);
+        unsigned char *q = OPENSSL_clear_realloc(e->data, e->cap, cap);
 
         if (q == NULL)
             return 0;
@@ -85,7 +92,7 @@ size_t sc_early_take(sc_conn *c, unsigned char *buf, size_t len)
 
 void sc_early_free(sc_conn *c)
 {
-    OPENSSL_free(c->early.data);
+    OPENSSL_clear_free(c->early.data, c->early.cap);
     c->early.data = NULL;
     c->early.cap = c->early.len = c->early.pos = 0;
 }
@@ -120,7 +127,9 @@ int sc_early_handshake(sc_conn *c, int until, unsigned char *buf, size_t len)
                 c->result.n = n;
                 return SC_EARLY_HERE;
             }
-            if (!keep(e, record, n)) {
+            direct = keep(e, record, n);
+            OPENSSL_cleanse(record, n);
+            if (!direct) {
                 c->sys = ENOMEM;
                 return -1;
             }
@@ -216,10 +225,8 @@ int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *m
     if (len > SSL3_RT_MAX_PLAIN_LENGTH)
         len = SSL3_RT_MAX_PLAIN_LENGTH;
     sc_record_enter(&r);
-    /* With the ClientHello, one write: the next step sends both. */
-    c->gather = 1;
+    /* There is no transport in this call: the next step sends both, in one write. */
     ret = SSL_write_early_data(c->ssl, buf, len, &n);
-    c->gather = 0;
     sc_record_leave(&r);
     c->result.events = r.events;
     c->result.n = n;

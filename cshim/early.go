@@ -15,6 +15,9 @@ const (
 	UntilData  Until = C.SC_UNTIL_DATA  // until some was read; none: its end
 )
 
+// MostEarlyData bounds EnableEarlyData, in bytes.
+const MostEarlyData = C.SC_MOST_EARLY_DATA
+
 // Early is the status of a handshake that stopped as UntilEarly or UntilData
 // says, and has not ended.
 const Early Status = C.SC_EARLY

@@ -7,7 +7,7 @@
  * ciphers, ALPN. All else the SSL copied when it was made, and would go on as
  * the first context had it: a host that asks for certificates would ask for
  * none. So it is set again, in one place; a test looks at every field of a
- * Config from both sides.
+ * Config from both sides. Groups are set when the choice is made, not before.
  */
 #include <string.h>
 #include "shim.h"
@@ -57,30 +57,9 @@ void sc_hello_describe(sc_conn *c)
 
 /* ---- the switch ---- */
 
-static int same(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/* The groups of the library, where a host set none and the first context did. */
-static const char *default_groups(void)
-{
-    if (OpenSSL_version_num() >= 0x30500000L)
-        return "DEFAULT";
-    return "X25519:P-256:X448:P-521:P-384:ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192";
-}
-
-static int adopt_groups(SSL *ssl, const sc_context *was, const sc_context *host)
-{
-    if (same(was->groups, host->groups))
-        return 1;
-    return SSL_set1_groups_list(ssl, host->groups != NULL ? host->groups : default_groups()) == 1;
-}
-
 int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e)
 {
     uint64_t options = SSL_CTX_get_options(host->ctx);
-    sc_context *was = c->host;
     SSL *ssl = c->ssl;
     int ok;
 
@@ -89,9 +68,7 @@ int sc_conn_adopt(sc_conn *c, sc_context *host, sc_errors *e)
         && SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(host->ctx)) == 1
         && SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(host->ctx)) == 1
         && SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(host->ctx)) == 1
-        && SSL_set_max_early_data(ssl, SSL_CTX_get_max_early_data(host->ctx)) == 1
-        && SSL_set_recv_max_early_data(ssl, SSL_CTX_get_recv_max_early_data(host->ctx)) == 1
-        && adopt_groups(ssl, was, host);
+        && SSL_set_max_early_data(ssl, SSL_CTX_get_max_early_data(host->ctx)) == 1;
     if (!ok) {
         sc_errors_take(e);
         return 0;

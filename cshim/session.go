@@ -184,6 +184,11 @@ func (s Session) SSL_SESSION_is_resumable() bool {
 // Unix seconds.
 func (s Session) Origin() int64 { return int64(C.sc_origin(s.p.session)) }
 
+// SetOrigin notes another time of the full handshake; for tests.
+func (s Session) SetOrigin(t int64) bool {
+	return C.sc_set_origin(s.p.session, C.int64_t(t)) == 1
+}
+
 // SSL_SESSION_set_time sets when the session was made, in seconds.
 func (s Session) SSL_SESSION_set_time(t int64) {
 	C.sc_session_set_time(s.p, C.int64_t(t))

@@ -106,6 +106,8 @@ enum {
     SC_NOT_RESUMABLE, SC_NO_CIPHER, SC_CIPHER_NOT_OFFERED, SC_EMS_MISSING, SC_NO_PEER, SC_VERDICTS
 };
 
+enum { SC_MOST_EARLY_DATA = 1 << 20 };  /* bytes that a server may be told to keep */
+
 /*
  * The Go side of an SSL_CTX. It is found in the SSL_CTX's ex_data, and counted:
  * one reference for the ex_data, one for the Go object. The last one deletes
@@ -444,6 +446,8 @@ void sc_hello_describe(sc_conn *c);
 /* accept.c: what a get callback may return, whatever the store said. */
 /* Borrows der; returns new, or NULL. */
 SSL_SESSION *sc_decode(const unsigned char *der, size_t len);
+/* Whether s is without the peer certificate that a full handshake of ssl would require. */
+int sc_lacks_peer(const SSL *ssl, const SSL_SESSION *s);
 int sc_refuse(SSL *ssl, int version, const SSL_SESSION *s, const unsigned char *id, int len,
               const unsigned char *sid_ctx, int sid_ctx_len);
 
@@ -454,6 +458,8 @@ const unsigned char *sc_appdata(const SSL_SESSION *s, size_t *len);
 int sc_set_appdata(SSL_SESSION *s, const unsigned char *data, size_t len);
 /* When the full handshake was that s goes back to, in Unix seconds. */
 int64_t sc_origin(const SSL_SESSION *s);
+/* Notes another; 0 when out of memory. */
+int sc_set_origin(SSL_SESSION *s, int64_t origin);
 /* Whether the full handshake that s goes back to is longer ago than max_age. */
 int sc_outlived(const sc_conn *c, const SSL_SESSION *s);
 /* Notes the origin of a new session and bounds its lifetime. */

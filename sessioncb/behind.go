@@ -14,7 +14,7 @@ const maxWriters = 16
 
 // What becomes of a queued write that is not made.
 var (
-	errOvertaken = errors.New("sessioncb: overtaken by a later write of the same session")
+	errOvertaken = errors.New("sessioncb: overtaken by a later write or the removal of the session")
 	errDropped   = errors.New("sessioncb: the queue of writes was given up")
 )
 
@@ -23,6 +23,9 @@ type write struct {
 	key     Key
 	value   []byte // the queue's own, and cleared when it leaves
 	expires time.Time
+	putting *putting      // of a Put
+	gone    func() bool   // of a Put that is queued: the session was removed
+	queued  bool          // a removal of its id waits until it was made
 	done    []func(error) // told what became of it, once each
 }
 
@@ -63,20 +66,31 @@ func newBehind(room, writers int, make func(*write) error, now func() time.Time)
 	return &behind{room: room, writers: writers, make: make, now: now, ids: map[string]*queued{}}
 }
 
-// add queues w. false: the queue is full, or closed, and w is still the
-// caller's. A write of an id that has one queued needs no room.
-func (b *behind) add(w *write) (added, full bool) {
+// Why add does not queue a write, which is then still the caller's.
+var (
+	errQueueFull   = errors.New("sessioncb: the queue of writes is full")
+	errQueueClosed = errors.New("sessioncb: the queue of writes is closed")
+)
+
+// add queues w, or says why not: errQueueFull, errQueueClosed, or errOvertaken
+// if the session was removed before. A write of an id that has one queued needs
+// no room.
+func (b *behind) add(w *write) error {
 	b.mu.Lock()
+	if w.gone != nil && w.gone() { // whoever removes says so first, and queues then
+		b.mu.Unlock()
+		return errOvertaken
+	}
 	id := string(w.key.ID)
 	q := b.ids[id]
 	var overtaken *write
 	switch {
 	case q == nil && b.closed:
 		b.mu.Unlock()
-		return false, false
+		return errQueueClosed
 	case q == nil && len(b.waiting) >= b.room:
 		b.mu.Unlock()
-		return false, true
+		return errQueueFull
 	case q == nil:
 		q = &queued{next: w}
 		b.ids[id] = q
@@ -93,7 +107,7 @@ func (b *behind) add(w *write) (added, full bool) {
 		clear(overtaken.value) // no reader has it: they copy under the lock
 		overtaken.end(errOvertaken)
 	}
-	return true, false
+	return nil
 }
 
 // wait appends q to those that wait, and sees to it that somebody works.

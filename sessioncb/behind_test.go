@@ -13,28 +13,6 @@ import (
 	"time"
 )
 
-// gated makes a store that stops each write until it is released.
-func gated(store *fakeStore) (release func()) {
-	out := make(chan struct{})
-	store.hook(func(_ context.Context, method string) error {
-		if method == "Put" || method == "Delete" {
-			<-out
-		}
-		return nil
-	})
-	return sync.OnceFunc(func() { close(out) })
-}
-
-func numbered(n int) *fakeSession {
-	s := testSession()
-	s.id = fmt.Append(nil, "id ", n)
-	s.der = fmt.Append(nil, "0 secret ", n)
-	s.version = 0x0303
-	return s
-}
-
-var tls12 = &fakeConn{idContext: []byte("host A"), version: 0x0303}
-
 // TestWriteBehind: no handshake waits, all is visible here at once, and after
 // Close all of it is in the store.
 func TestWriteBehind(t *testing.T) {

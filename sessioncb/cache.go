@@ -37,6 +37,7 @@ type Cache struct {
 	epochs  *epochs
 	flights flight // of lookups
 	deletes flight
+	puts    puts // under way
 
 	get, claim, put, delete line
 	lookups, writes         gate
@@ -110,7 +111,7 @@ func (c *Cache) lines(o CacheOptions) {
 	lookup, put := or(o.LookupTimeout, DefaultLookupTimeout), or(o.PutTimeout, DefaultPutTimeout)
 	c.get = line{timeout: lookup, gate: &c.lookups, health: &c.lookupHealth, absent: true}
 	c.claim = line{timeout: lookup, gate: &c.lookups, health: &c.lookupHealth, absent: true}
-	c.put = line{timeout: put, gate: &c.writes, health: &c.writeHealth}
+	c.put = line{timeout: put, gate: &c.writes, health: &c.writeHealth, goesOn: true}
 	c.delete = line{timeout: put, gate: &c.writes, health: &c.writeHealth, absent: true} // some stores report it
 	for kind, l := range map[string]*line{"get": &c.get, "claim": &c.claim, "put": &c.put, "delete": &c.delete} {
 		l.log, l.now = c.log, c.now

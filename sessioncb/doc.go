@@ -24,11 +24,28 @@
 // Availability fails open: a store that is slow, full, broken or panics costs
 // a full handshake, never a connection. A lookup takes LookupTimeout at most,
 // a write PutTimeout, even in a store that ignores its context, and a store
-// that hangs ties up MaxCalls lookups and as many writes. Identity fails closed: a
+// that hangs ties up MaxCalls lookups and as many writes. Calls of a kind that
+// failed in a row are not made for a while (BreakerFailures), lookups of one id
+// at the same time are one call, and what is not there is not asked for twice in
+// a second (MissTTL). Identity fails closed: a
 // session is given to OpenSSL only if it was sealed with a key of the ring,
 // for the id that was asked for, under the session id context of the
 // connection, and is not over. All else is a miss, counted in Stats under its
 // own name.
+//
+// # A store that is far
+//
+// NearBytes keeps sealed values in memory, WriteBehind takes writes out of the
+// handshake, TagIDs lets the Cache refuse ids that strangers made up without
+// asking anybody, and SingleUse takes a session of TLS 1.3 out of the store as
+// it is found, so that it is used once in the whole fleet. What this process
+// stored it finds, and what it removed it does not, from the moment that
+// NewSession or RemoveSession has returned, and before that.
+//
+// A session ends by the clock of the process that looks it up (Now), and by
+// OpenSSL's: a clock that is ahead by a minute refuses it a minute sooner; one
+// that is behind leaves it to OpenSSL, which goes by the same wrong clock, and
+// to the store, which counts the lifetime that was left at the Put.
 //
 // # Keys
 //
@@ -37,7 +54,7 @@
 // can be any client. So the Cache seals sessions with AES-256-GCM, and asks
 // for a KeyRing. A fleet shares the ring as a key file (WriteKeyFile,
 // LoadKeyFile); a process with its store in memory uses ProcessKey. Keys
-// change on a live ring (KeyRing.Rotate). A store that C servers write too
+// change on a live ring (KeyRing.Rotate, KeyRing.Follow, FollowKeyFile). A store that C servers write too
 // needs InsecurePlaintext.
 //
 // Each value has a key of its own, derived from the ring's and 32 random

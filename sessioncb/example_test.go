@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/boltstore"
@@ -135,4 +136,112 @@ func ExampleGetHandlerFunc() {
 	answer, err := callbacks.Get.GetSession(context.Background(), nil, []byte("unknown"))
 	fmt.Println(answer.Encoded() == nil, err)
 	// Output: true <nil>
+}
+
+// A Cache in front of a store that is far, all that it can do turned on, and
+// its end.
+func ExampleCache_Close() {
+	store, err := memstore.New(memstore.Options{}) // a remote one, in truth
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{
+		Keys:        sessioncb.ProcessKey(),
+		NearBytes:   64 << 20,
+		WriteBehind: 10_000,
+		SingleUse:   true,
+		TagIDs:      true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// When the last connection is closed, and before the store is:
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	fmt.Println(cache.Close(ctx))
+	// Output: <nil>
+}
+
+// Package ssl asks for the ids of new sessions; a lookup knows them again.
+func ExampleCache_NewSessionID() {
+	store, err := memstore.New(memstore.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: sessioncb.ProcessKey(), TagIDs: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, ok := cache.NewSessionID()
+	_, err = cache.GetSession(context.Background(), nil, make([]byte, 32)) // an id that a stranger made up
+	fmt.Println(ok, err, cache.Stats().Lookups.Junk)
+	// Output: true <nil> 1
+}
+
+func ExampleCache_SingleUse() {
+	store, err := memstore.New(memstore.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: sessioncb.ProcessKey(), SingleUse: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.SingleUse()) // ssl.Config.MaxEarlyData needs it
+	// Output: true
+}
+
+// The counters of a Cache, for a monitoring system that package collector does
+// not serve.
+func ExampleCache_Stats() {
+	store, err := memstore.New(memstore.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: sessioncb.ProcessKey()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := cache.Stats()
+	fmt.Println(s.Lookups.Offered(), "offered,", s.Lookups.Hit, "hits;", s.Puts.Offered(), "new;", s.LookupTime.Count(), "timed")
+	fmt.Println("the breaker for gets is open:", s.Breakers.Get.State == sessioncb.BreakerOpen)
+	// Output:
+	// 0 offered, 0 hits; 0 new; 0 timed
+	// the breaker for gets is open: false
+}
+
+// Keys that come from elsewhere, a secret manager, say, and change there.
+func ExampleKeyRing_Follow() {
+	secrets := func(ctx context.Context) ([][]byte, error) {
+		return [][]byte{sessioncb.GenerateKey()}, nil // newest first
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // the keys stay as they are then
+	ring := new(sessioncb.KeyRing)
+	if err := ring.Follow(ctx, time.Minute, secrets); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(ring.IDs()), "key")
+	// Output: 1 key
+}
+
+// A key file that is replaced while the server runs.
+func ExampleFollowKeyFile() {
+	dir, err := os.MkdirTemp("", "keys")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "session.keys")
+	if err := sessioncb.WriteKeyFile(path); err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ring, err := sessioncb.FollowKeyFile(ctx, path, time.Minute)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(ring.IDs()), "key")
+	// Output: 1 key
 }

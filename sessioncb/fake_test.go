@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -162,3 +163,27 @@ func (s claimingStore) Claim(ctx context.Context, key Key) ([]byte, error) {
 	delete(s.values, string(key.ID))
 	return v, nil
 }
+
+// gated makes a store that stops each write until it is released.
+func gated(store *fakeStore) (release func()) {
+	out := make(chan struct{})
+	store.hook(func(_ context.Context, method string) error {
+		if method == "Put" || method == "Delete" {
+			<-out
+		}
+		return nil
+	})
+	return sync.OnceFunc(func() { close(out) })
+}
+
+// numbered is a session of TLS 1.2 that is unlike others.
+func numbered(n int) *fakeSession {
+	s := testSession()
+	s.id = fmt.Append(nil, "id ", n)
+	s.der = fmt.Append(nil, "0 secret ", n)
+	s.version = 0x0303
+	return s
+}
+
+// tls12 is a connection that a numbered session suits.
+var tls12 = &fakeConn{idContext: []byte("host A"), version: 0x0303}

@@ -16,12 +16,10 @@ type flight struct {
 	joiners atomic.Uint64 // who found a call under way
 }
 
-// do makes the call, or waits for the one under way, until ctx ends. The value
+// do makes the call, even if ctx has ended, or joins the one under way, and
+// waits until ctx ends. The value
 // is shared: nobody may change it. first says that this caller's call was it.
 func (f *flight) do(ctx context.Context, key Key, call func(context.Context) ([]byte, error)) (value []byte, first bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, false, err
-	}
 	ours := false
 	answered := f.group.DoChan(string(key.ID), func() (any, error) {
 		ours = true

@@ -38,9 +38,9 @@ type KeyRing struct {
 // A ringKey is a key, the name under which envelopes speak of it, and what is
 // derived from it once.
 type ringKey struct {
-	id  keyID
-	key [KeySize]byte
-	tag [KeySize]byte // tags session ids: see tag.go
+	id     keyID
+	key    [KeySize]byte
+	tagger *tagger
 }
 
 // A keyID names a key and reveals nothing of it.
@@ -159,12 +159,9 @@ func newRingKey(key []byte) (ringKey, error) {
 	if e.key == [KeySize]byte{} {
 		return ringKey{}, errors.New("a key of zeros is no key")
 	}
-	tag, err := tagKey(key)
-	if err != nil {
-		return ringKey{}, err
-	}
-	e.tag = tag
-	return e, nil
+	var err error
+	e.tagger, err = newTagger(key)
+	return e, err
 }
 
 func (r *KeyRing) load() []ringKey {

@@ -17,6 +17,7 @@ type line struct {
 	gate    *gate    // shared with the other lines that read, or write
 	health  *health  // the same
 	absent  bool     // that nothing is there is an answer, no failure
+	goesOn  bool     // whoever waits may leave, or have left: the call is made
 	calls   atomic.Uint64
 
 	log func() *slog.Logger
@@ -24,25 +25,41 @@ type line struct {
 }
 
 // call makes a call of the store: if the breaker allows it and the gate has
-// room, and for no longer than the line's timeout. f may outlive it, with a
-// ctx that has ended; what f uses must be its own.
-func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error)) (T, error) {
-	var none T
-	if err := ctx.Err(); err != nil {
-		return none, err
+// room. It waits for no longer than the line's timeout, or until ctx ends. f
+// may outlive it; what f uses must be its own. If f is not called at all,
+// unmade is, unless it is nil.
+func call[T any](ctx context.Context, l *line, f func(context.Context) (T, error), unmade func()) (value T, err error) {
+	made := false
+	defer func() {
+		if !made && unmade != nil {
+			unmade()
+		}
+	}()
+	if err := ctx.Err(); err != nil && !l.goesOn {
+		return value, err
 	}
 	done, err := l.breaker.allow()
 	if err != nil {
-		return none, err
+		return value, err
 	}
 	v := broke
-	defer func() { done(v) }() // whatever the error's own methods do
-	timed, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
-	value, err := through(timed, l.gate, func(ctx context.Context) (T, error) {
-		l.calls.Add(1)
-		return f(ctx)
-	})
+	defer func() { done(v) }() // even if the logger panics
+	if !l.gate.enter() {
+		err = ErrStoreBusy
+	} else {
+		made = true
+		timed, cancel := context.WithTimeout(ctx, l.timeout)
+		defer cancel()
+		value, err = through(timed, l.gate, func(ctx context.Context) (T, error) {
+			l.calls.Add(1)
+			if l.goesOn {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
+				defer cancel()
+			}
+			return f(ctx)
+		})
+	}
 	v = l.judge(ctx, err)
 	return value, err
 }
@@ -68,7 +85,6 @@ func (l *line) judge(ctx context.Context, err error) verdict {
 
 // outcomeOf names the outcome of a call for one who waited with ctx.
 func outcomeOf(ctx context.Context, err error) outcome {
-	var timeout interface{ Timeout() bool }
 	switch {
 	case err == nil:
 		return hit
@@ -78,7 +94,7 @@ func outcomeOf(ctx context.Context, err error) outcome {
 		return breakerOpen
 	case errors.Is(err, ErrStoreBusy):
 		return busy
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return timedOut
 	}
 	return failed

@@ -96,7 +96,7 @@ func (l *lookup) find(ctx context.Context) ([]byte, error) {
 
 	key := l.key.clone() // the call may outlive this lookup
 	value, first, err := c.flights.do(ctx, key, func(ctx context.Context) ([]byte, error) {
-		return call(ctx, &c.get, func(ctx context.Context) ([]byte, error) { return c.store.Get(ctx, key) })
+		return call(ctx, &c.get, func(ctx context.Context) ([]byte, error) { return c.store.Get(ctx, key) }, nil)
 	})
 	if errors.Is(err, ErrNotFound) && first {
 		c.misses.keep(l.key, l.epoch)
@@ -123,7 +123,7 @@ func (l *lookup) claim(ctx context.Context) ([]byte, error) {
 			c.count.claimed.Add(1)
 		}
 		return value, err
-	})
+	}, nil)
 }
 
 // open makes a session of a value, which it may overwrite. A value that opens

@@ -48,7 +48,8 @@ type CacheOptions struct {
 
 	// PutTimeout bounds the storing of a new session, which the handshake
 	// waits for so that no client holds a session that the store does not
-	// have yet; and the deletion of a removed one. 0 means DefaultPutTimeout.
+	// have yet; and the deletion of a removed one. If the connection ends
+	// first the Put goes on. 0 means DefaultPutTimeout.
 	PutTimeout time.Duration
 
 	// MaxValue is the length, in bytes, above which a value is neither
@@ -100,7 +101,9 @@ type CacheOptions struct {
 	// C servers do not.
 	TagIDs bool
 
-	// Now is the clock. nil means time.Now.
+	// Now is the clock of lifetimes, of NearTTL and MissTTL, and of the times
+	// in Stats; deadlines and breakers go by time.Now. It is called
+	// concurrently. nil means time.Now.
 	Now func() time.Time
 
 	// RemoveOn says which removals delete from the store. The zero value

@@ -218,6 +218,7 @@ func TestClaimsAreNotShared(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+		synctest.Wait()
 		checkStats(t, c, Stats{Lookups: LookupStats{Canceled: 5}})
 	})
 }

@@ -93,9 +93,9 @@ type PutStats struct {
 	Untagged    uint64 // an id that this Cache would never look up, see CacheOptions.TagIDs
 	TooLarge    uint64 // longer than MaxValue
 	Dropped     uint64 // the queue was full, or given up by Close
-	Overtaken   uint64 // removed, or put again, while it was queued
+	Overtaken   uint64 // removed, or put again, before the store had it
 	Timeout     uint64 // not acknowledged within PutTimeout; it may be stored all the same
-	Canceled    uint64 // the connection ended before the acknowledgement
+	Canceled    uint64 // the connection ended before the acknowledgement; it may be stored all the same
 	Busy        uint64 // ErrStoreBusy
 	BreakerOpen uint64 // ErrBreakerOpen
 	Error       uint64 // any other error, of the store or of encoding

@@ -58,20 +58,29 @@ func contain[T any](call func() (T, error)) (value T, err error) {
 	return value, err
 }
 
+// try calls the methods of an error that are called later, where a panic in
+// them is one in the store.
+func try(err error) {
+	if err != nil {
+		_ = err.Error()
+		isTimeout(err)
+		errors.Is(err, ErrNotFound)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
 // through calls the store on a goroutine of its own and waits for the answer
 // until ctx ends, whether or not the store heeds ctx. What call uses after
-// that must be its own.
+// that must be its own. The place in g has been entered, and is left when the
+// call returns.
 func through[T any](ctx context.Context, g *gate, call func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
-	}
-	var none T
-	if err := ctx.Err(); err != nil {
-		return none, err
-	}
-	if !g.enter() {
-		return none, ErrStoreBusy
 	}
 	answered := make(chan answer, 1)
 	go func() {
@@ -85,6 +94,7 @@ func through[T any](ctx context.Context, g *gate, call func(context.Context) (T,
 			answered <- a
 		}()
 		a.value, a.err = call(ctx)
+		try(a.err)
 		returned = true
 	}()
 	select {
@@ -96,6 +106,7 @@ func through[T any](ctx context.Context, g *gate, call func(context.Context) (T,
 	case a := <-answered: // both at once: an answer is an answer
 		return a.value, a.err
 	default:
+		var none T
 		return none, ctx.Err()
 	}
 }

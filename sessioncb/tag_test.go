@@ -27,7 +27,8 @@ func TestTagFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hex.EncodeToString(tagOf(&key, make([]byte, tagStart))), "bbca87c6c962ae8a"; got != want {
+	tag := key.tagger.tag(make([]byte, tagStart))
+	if got, want := hex.EncodeToString(tag[:]), "bbca87c6c962ae8a"; got != want {
 		t.Errorf("the tag of 24 zeros is %s, want %s", got, want)
 	}
 }

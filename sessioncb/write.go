@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,13 @@ func (c *Cache) admit(ctx context.Context, conn Conn, s Session) outcome {
 	case !c.tags.has(key.ID):
 		return junk
 	}
+	w := &write{key: key, expires: expires, putting: c.puts.begin(key)}
+	begun := false
+	defer func() {
+		if !begun { // it is not encodable, or the encoder panicked
+			c.puts.end(key, w.putting)
+		}
+	}()
 	value, result, err := c.encode(key, s, expires)
 	if err != nil {
 		c.writeHealth.failed(c.log(), c.now(), err)
@@ -38,28 +46,62 @@ func (c *Cache) admit(ctx context.Context, conn Conn, s Session) outcome {
 	if result != hit {
 		return result
 	}
+	begun = true
+	w.value = value
 	c.written(key)
-	if c.once(s.Version()) {
-		return c.storePut(ctx, key, value, expires)
+	once := c.once(s.Version())
+	if !once {
+		c.near.put(key, value, expires)
+		if c.puts.removed(w.putting) { // perhaps before it was near
+			c.forget(key)
+		}
 	}
-	c.near.put(key, value, expires)
-	if c.behind == nil {
-		return c.storePut(ctx, key, value, expires)
+	if c.behind == nil || once {
+		return putOutcome(ctx, c.storePut(ctx, w))
 	}
+	return c.enqueue(ctx, w)
+}
+
+// enqueue queues a Put. Its outcome is counted when it ends, or returned.
+func (c *Cache) enqueue(ctx context.Context, w *write) outcome {
 	c.count.queuedPuts.Add(1)
-	w := &write{key: key, value: value, expires: expires, done: []func(error){c.putEnded}}
-	added, full := c.behind.add(w)
-	if added {
+	w.done = []func(error){func(err error) {
+		switch err {
+		case errOvertaken, errDropped, errOver: // it never was in the store
+			c.puts.end(w.key, w.putting)
+		}
+		c.count.queuedPuts.Add(-1)
+		c.count.puts[putOutcome(context.Background(), err)].Add(1)
+	}}
+	w.gone = func() bool { return c.puts.removed(w.putting) }
+	err := c.behind.add(w)
+	if err == nil {
 		c.queue.worked(c.log(), c.now())
 		return queuedUp
 	}
 	c.count.queuedPuts.Add(-1)
-	if full {
-		clear(value)
-		c.queue.failed(c.log(), c.now(), errDropped)
-		return dropped
+	if err == errQueueClosed {
+		return putOutcome(ctx, c.storePut(ctx, w))
 	}
-	return c.storePut(ctx, key, value, expires) // after Close
+	clear(w.value)
+	c.puts.end(w.key, w.putting)
+	if err == errQueueFull {
+		c.queue.failed(c.log(), c.now(), err)
+	}
+	return putOutcome(ctx, err)
+}
+
+// putOutcome names what became of a Put for one who waited with ctx.
+func putOutcome(ctx context.Context, err error) outcome {
+	switch {
+	case errors.Is(err, errOvertaken):
+		return overtaken
+	case errors.Is(err, errDropped), errors.Is(err, errQueueFull):
+		return dropped
+	case errors.Is(err, errOver):
+		return skipped
+	}
+	return outcomeOf(ctx, err)
 }
 
 // encode makes the value to store.
@@ -98,6 +140,7 @@ func (c *Cache) RemoveSession(ctx context.Context, s Session, r Removal) {
 		n.kept.Add(1)
 		return
 	}
+	c.puts.remove(key)
 	c.forget(key)
 	if c.behind != nil && !c.once(s.Version()) {
 		c.count.queuedRemovals.Add(1)
@@ -105,7 +148,7 @@ func (c *Cache) RemoveSession(ctx context.Context, s Session, r Removal) {
 			c.count.queuedRemovals.Add(-1)
 			n.ended(err)
 		}
-		if added, _ := c.behind.add(&write{key: key, done: []func(error){done}}); added {
+		if c.behind.add(&write{key: key, done: []func(error){done}}) == nil {
 			return
 		}
 		c.count.queuedRemovals.Add(-1) // no handshake waits for a removal: it takes its time
@@ -121,18 +164,47 @@ func (n *removalCounters) ended(err error) {
 	}
 }
 
-// storePut writes to the store and waits, up to PutTimeout. It takes value.
-func (c *Cache) storePut(ctx context.Context, key Key, value []byte, expires time.Time) outcome {
-	return outcomeOf(ctx, c.callPut(ctx, key, value, expires))
+// storePut writes to the store and waits, up to PutTimeout. It takes w's
+// value. If the session is removed before the store has it, it is deleted.
+//
+// If the connection has ended, or ends first, nobody waits and the Put goes on:
+// the client may have its session by then, and many leave as soon as they have
+// what they came for.
+func (c *Cache) storePut(ctx context.Context, w *write) error {
+	var left atomic.Bool // nobody waits any more
+	late, err := call(ctx, &c.put, func(ctx context.Context) (late bool, err error) {
+		defer func() { // here, because the store may return long after the deadline
+			clear(w.value)
+			c.written(w.key)
+			removed := c.puts.end(w.key, w.putting)
+			// A removal that is queued comes in its turn, after this, unless its
+			// turn has come while this was under way.
+			if late = removed && (!w.queued || left.Load()); late {
+				c.deleteLate(ctx, w.key)
+			}
+		}()
+		return false, c.store.Put(ctx, w.key.clone(), w.value, w.expires.Sub(c.now()))
+	}, func() {
+		clear(w.value)
+		c.puts.end(w.key, w.putting)
+	})
+	left.Store(true)
+	if late && err == nil {
+		return errOvertaken
+	}
+	return err
 }
 
-func (c *Cache) callPut(ctx context.Context, key Key, value []byte, expires time.Time) error {
-	_, err := call(ctx, &c.put, func(ctx context.Context) (struct{}, error) {
-		defer clear(value) // here, because the store may still read it after the deadline
-		defer c.written(key)
-		return struct{}{}, c.store.Put(ctx, key.clone(), value, expires.Sub(c.now()))
-	})
-	return err
+// deleteLate deletes what has just arrived in the store, in the place that the
+// Put has in the gate.
+func (c *Cache) deleteLate(ctx context.Context, key Key) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.delete.timeout)
+	defer cancel()
+	defer c.forget(key)
+	c.delete.calls.Add(1)
+	if err := c.store.Delete(ctx, key.clone()); err != nil && !errors.Is(err, ErrNotFound) {
+		c.writeHealth.failed(c.log(), c.now(), err)
+	}
 }
 
 // storeDelete deletes in the store and waits, up to PutTimeout. Removals of
@@ -142,7 +214,7 @@ func (c *Cache) storeDelete(ctx context.Context, key Key) error {
 		_, err := call(ctx, &c.delete, func(ctx context.Context) (struct{}, error) {
 			defer c.forget(key)
 			return struct{}{}, c.store.Delete(ctx, key.clone())
-		})
+		}, nil)
 		return nil, err
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -151,7 +223,7 @@ func (c *Cache) storeDelete(ctx context.Context, key Key) error {
 	return err
 }
 
-// writeQueued makes a write of the queue.
+// writeQueued makes a write of the queue, which goes on showing w's value.
 func (c *Cache) writeQueued(w *write) error {
 	ctx := context.Background()
 	switch {
@@ -160,26 +232,11 @@ func (c *Cache) writeQueued(w *write) error {
 	case !c.now().Before(w.expires):
 		return errOver
 	}
-	return c.callPut(ctx, w.key, bytes.Clone(w.value), w.expires)
+	return c.storePut(ctx, &write{key: w.key, value: bytes.Clone(w.value), expires: w.expires, putting: w.putting, queued: true})
 }
 
 // errOver: the session's lifetime ended in the queue.
 var errOver = errors.New("sessioncb: the session has expired")
-
-// putEnded counts what became of a queued Put.
-func (c *Cache) putEnded(err error) {
-	c.count.queuedPuts.Add(-1)
-	result := outcomeOf(context.Background(), err)
-	switch {
-	case errors.Is(err, errOvertaken):
-		result = overtaken
-	case errors.Is(err, errDropped):
-		result = dropped
-	case errors.Is(err, errOver):
-		result = skipped
-	}
-	c.count.puts[result].Add(1)
-}
 
 // written is called when a session begins to be stored and when the store has
 // it: what is believed of its absence ends, and lookups and removals that

@@ -152,16 +152,19 @@ type Config struct {
 	// by its ClientHello: virtual hosts. It has the sense of the field of this
 	// name of crypto/tls; nil, and the Context that accepted the connection,
 	// mean that one. All that the Config of the chosen Context says is in force,
-	// its certificate and its session id context too, except SessionCacheMode,
-	// SessionCacheSize and HandshakeTimeout, that MaxEarlyData
-	// needs one of the first Context too, and that the session callbacks of
-	// the Context which accepted the connection are called: a host with
-	// SessionCallbacks of its own or with another SessionCache is refused, and
-	// so is one without a certificate. It is asked once for each connection,
-	// concurrently, outside OpenSSL, within LookupTimeout; an error, a panic and
-	// a late answer end the handshake with internal_error. The info's Context
-	// method does not work. The chosen Context must not be closed before it is
-	// returned.
+	// its certificate and its session id context too, but for what is of the
+	// Context that accepted: the session callbacks and all bounds on handlers,
+	// SessionCacheMode and SessionCacheSize, HandshakeTimeout, and whether there
+	// is early data at all. A chosen Context is refused if it has no
+	// certificate, SessionCallbacks of its own or another SessionCache, and if
+	// it verifies clients otherwise than another that a user gave the same
+	// SessionIDContext. Where OpenSSL's internal cache is used, its
+	// MaxResumptionAge bounds new sessions only.
+	//
+	// It is asked once for each connection, concurrently, outside OpenSSL,
+	// within LookupTimeout; an error, a panic and a late answer end the handshake
+	// with internal_error. The info's Context method does not work. The chosen
+	// Context must not be closed before it is returned.
 	GetConfigForClient func(*tls.ClientHelloInfo) (*Context, error)
 	// MaxEarlyData makes a server accept that many bytes of TLS 1.3 early data
 	// (0-RTT) from a client that resumes, at most 1 MiB; 0 is none
@@ -276,60 +279,38 @@ func (cfg *Config) check() error {
 	return nil
 }
 
-// defaultMaxAge bounds a chain of resumptions unless told otherwise.
-const defaultMaxAge = 24 * time.Hour
-
-// maxAge is MaxResumptionAge, or 0 for no bound.
-func (cfg *Config) maxAge() time.Duration {
-	if cfg.MaxResumptionAge == 0 {
-		return defaultMaxAge
-	}
-	return max(cfg.MaxResumptionAge, 0)
-}
-
-// mostTickets is how many tickets a handshake may send.
-func (cfg *Config) mostTickets() int {
-	switch {
-	case cfg.SessionCache != nil:
-		return 1
-	case cfg.NumTickets == 0:
-		return 2
-	}
-	return max(cfg.NumTickets, 1) // TLS 1.2 has one session all the same
-}
-
 func (cfg *Config) trusts() bool {
 	return len(cfg.CAPEM) > 0 || cfg.CAFile != "" || cfg.CADir != "" || cfg.SystemCAs
 }
 
 // apply configures c; the caller throws c away when it fails.
-func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
+func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, trust [32]byte, err error) {
 	min := cfg.MinVersion
 	if min == 0 {
 		min = tls.VersionTLS12
 	}
 	if q, ok := c.SetVersions(min, cfg.MaxVersion); !ok {
-		return nil, opError("new context: versions", q)
+		return nil, trust, opError("new context: versions", q)
 	}
 	if err := cfg.applyCiphers(c); err != nil {
-		return nil, err
+		return nil, trust, err
 	}
 	kinds := map[x509.PublicKeyAlgorithm]bool{}
 	for i := range cfg.Certificates {
 		if err := cfg.Certificates[i].apply(c, kinds); err != nil {
-			return nil, err
+			return nil, trust, err
 		}
 	}
-	t, err := cfg.applyTrust(c)
+	t, trust, err := cfg.applyTrust(c)
 	if err != nil {
-		return nil, err
+		return nil, trust, err
 	}
 	sidCtx = cfg.SessionIDContext
 	if len(sidCtx) == 0 {
 		sidCtx = t.Sum(nil)
 	}
 	if q, ok := c.SetSessionIDContext(sidCtx); !ok {
-		return nil, opError("new context: SessionIDContext", q)
+		return nil, trust, opError("new context: SessionIDContext", q)
 	}
 	if len(cfg.NextProtos) > 0 {
 		var wire []byte
@@ -337,11 +318,11 @@ func (cfg *Config) apply(c *cshim.Context) (sidCtx []byte, err error) {
 			wire = append(append(wire, byte(len(p))), p...)
 		}
 		if q, ok := c.SetALPN(wire); !ok {
-			return nil, opError("new context: NextProtos", q)
+			return nil, trust, opError("new context: NextProtos", q)
 		}
 	}
-	cfg.applySessions(c)
-	return slices.Clone(sidCtx), nil
+	cfg.plan().apply(c)
+	return slices.Clone(sidCtx), trust, nil
 }
 
 func (cfg *Config) applyCiphers(c *cshim.Context) error {
@@ -450,39 +431,38 @@ func pemOf(data []byte, file string) ([]byte, error) {
 const mostPEM = 64 << 20
 
 // applyTrust loads the CA certificates and sets the verification, and hashes
-// all that decides whom this context trusts.
-func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
+// all that decides whom this context trusts, and apart from it the verification.
+func (cfg *Config) applyTrust(c *cshim.Context) (all hash.Hash, verification [32]byte, err error) {
 	var set [][32]byte
 	if ca, err := pemOf(cfg.CAPEM, ""); err != nil {
-		return nil, &Error{Op: "new context: CAPEM", Err: err}
+		return nil, verification, &Error{Op: "new context: CAPEM", Err: err}
 	} else if len(ca) > 0 {
 		if q, ok := c.TrustPEM(ca, true); !ok {
-			return nil, opError("new context: CAPEM", q)
+			return nil, verification, opError("new context: CAPEM", q)
 		}
 		set = append(set, cshim.CertDigests(ca)...)
 	}
 	if cfg.CAFile != "" {
 		ca, err := pemOf(nil, cfg.CAFile)
 		if err != nil {
-			return nil, &Error{Op: "new context: CAFile", Err: err}
+			return nil, verification, &Error{Op: "new context: CAFile", Err: err}
 		}
 		if q, ok := c.TrustPEM(ca, true); !ok {
-			return nil, opError("new context: CAFile "+cfg.CAFile, q)
+			return nil, verification, opError("new context: CAFile "+cfg.CAFile, q)
 		}
 		set = append(set, cshim.CertDigests(ca)...)
 	}
 	if cfg.CADir != "" {
-		var err error
 		if set, err = appendDirDigests(set, cfg.CADir); err != nil {
-			return nil, &Error{Op: "new context: CADir", Err: err}
+			return nil, verification, &Error{Op: "new context: CADir", Err: err}
 		}
 		if q, ok := c.TrustDir(cfg.CADir); !ok {
-			return nil, opError("new context: CADir "+cfg.CADir, q)
+			return nil, verification, opError("new context: CADir "+cfg.CADir, q)
 		}
 	}
 	if cfg.SystemCAs {
 		if q, ok := c.TrustSystem(); !ok {
-			return nil, opError("new context: SystemCAs", q)
+			return nil, verification, opError("new context: SystemCAs", q)
 		}
 		file, dirs := cshim.DefaultCAPaths()
 		if ca, err := os.ReadFile(file); err == nil { // need not exist
@@ -517,12 +497,13 @@ func (cfg *Config) applyTrust(c *cshim.Context) (hash.Hash, error) {
 	for _, d := range set {
 		h.Write(d[:])
 	}
+	verification = [32]byte(h.Sum(nil))
 	for _, s := range []string{cfg.Name, cfg.TrustLabel} {
 		writeInt(h, uint64(len(s)))
 		h.Write([]byte(s))
 	}
 	writeInt(h, cfg.TrustEpoch)
-	return h, nil
+	return h, verification, nil
 }
 
 func writeInt(h hash.Hash, n uint64) {
@@ -544,72 +525,4 @@ func appendDirDigests(set [][32]byte, dir string) ([][32]byte, error) {
 		}
 	}
 	return set, nil
-}
-
-func (cfg *Config) applySessions(c *cshim.Context) {
-	both := cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_CLIENT
-	mode := cshim.SSL_SESS_CACHE_SERVER
-	if cfg.SessionCallbacks.New != nil {
-		mode = both
-	}
-	noTicket := cfg.Tickets == TicketsStateful
-	tickets := -1
-	switch {
-	case cfg.NumTickets > 0:
-		tickets = cfg.NumTickets
-	case cfg.NumTickets < 0:
-		tickets = 0
-	}
-	switch cfg.SessionCacheMode {
-	case CacheOff:
-		mode = cshim.SSL_SESS_CACHE_OFF
-	case CacheInternal:
-		mode = both
-	case CacheExternal:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
-	case CacheExternalLookup:
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP
-	}
-	if cfg.MaxEarlyData > 0 {
-		mode = both | cshim.SSL_SESS_CACHE_NO_INTERNAL
-		noTicket = true
-		c.EnableEarlyData(cfg.MaxEarlyData)
-	}
-	if cfg.SessionCache != nil {
-		// A client's sessions are of no use to a store of server sessions.
-		mode = cshim.SSL_SESS_CACHE_SERVER | cshim.SSL_SESS_CACHE_NO_INTERNAL
-		noTicket = true
-		tickets = 1
-	}
-	size, timeout := int64(-1), int64(-1)
-	if cfg.SessionCacheSize > 0 {
-		size = int64(cfg.SessionCacheSize)
-	}
-	if cfg.SessionTimeout > 0 {
-		timeout = int64(cfg.SessionTimeout / time.Second)
-	}
-	c.SetCache(mode, size, timeout, noTicket, tickets)
-	c.SetMaxAge(int64(cfg.maxAge() / time.Second))
-}
-
-// callbacks returns the handlers that the configuration means.
-func (cfg *Config) callbacks() sessioncb.Callbacks {
-	if cfg.SessionCache != nil {
-		return sessioncb.Callbacks{New: cfg.SessionCache, Get: cfg.SessionCache, Remove: cfg.SessionCache}
-	}
-	return cfg.SessionCallbacks
-}
-
-func callbackBits(cb sessioncb.Callbacks) int {
-	bits := 0
-	if cb.New != nil {
-		bits |= cshim.New
-	}
-	if cb.Get != nil {
-		bits |= cshim.Get
-	}
-	if cb.Remove != nil {
-		bits |= cshim.Remove
-	}
-	return bits
 }

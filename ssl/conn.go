@@ -189,7 +189,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 
 	var ids [][32]byte
 	if server {
-		ids = ctx.side.newIDs(ctx.tickets)
+		ids = ctx.side.newIDs(ctx.plan.mostTickets())
 	}
 	var q cshim.Queue
 	ok := false
@@ -604,6 +604,7 @@ func (c *Conn) free(mark bool) {
 	s := c.ssl
 	c.ssl = nil
 	waiting := c.loose.take()
+	clear(c.hs.answers) // that no step took
 	var events cshim.Events
 	if s != nil {
 		c.cleanup.Stop()
@@ -621,8 +622,11 @@ func (c *Conn) free(mark bool) {
 func (c *Conn) NewSessionTicket() error {
 	ids := c.ctx.side.newIDs(1)
 	return c.queue("new session ticket", func(s *cshim.Conn) bool {
-		s.AddIDs(ids)
-		return s.SSL_new_session_ticket()
+		queued := s.SSL_new_session_ticket()
+		if queued {
+			s.AddIDs(ids)
+		}
+		return queued
 	})
 }
 

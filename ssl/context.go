@@ -33,7 +33,11 @@ type Context struct {
 	verify   VerifyMode
 	cache    *sessioncb.Cache // whose handlers it has, or nil
 	getHost  func(*tls.ClientHelloInfo) (*Context, error)
-	tickets  int // how many a handshake may send
+	plan     plan
+	derived  bool     // the session id context was not given
+	trust    [32]byte // a digest of the verification alone
+	hosts    hostTrust
+	versions [2]uint16
 	timeout  time.Duration
 	gated    bool
 
@@ -63,7 +67,7 @@ func NewContext(cfg Config) (*Context, error) {
 	cb := cfg.callbacks()
 	c := &Context{
 		name: cfg.Name, identity: len(cfg.Certificates) > 0, trusts: cfg.trusts(), verify: cfg.Verify,
-		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, tickets: cfg.mostTickets(),
+		cache: cfg.SessionCache, getHost: cfg.GetConfigForClient, plan: cfg.plan(),
 		timeout: cfg.HandshakeTimeout, gated: !cfg.SlowPrivateKey, bits: callbackBits(cb),
 		maxEarlyData: cfg.MaxEarlyData, allowEarlyData: cfg.AllowEarlyData,
 	}
@@ -77,7 +81,7 @@ func NewContext(cfg Config) (*Context, error) {
 	}
 	c.side.c = shim
 	var err error
-	if c.sidCtx, err = cfg.apply(shim); err != nil {
+	if c.sidCtx, c.trust, err = cfg.apply(shim); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -85,6 +89,8 @@ func NewContext(cfg Config) (*Context, error) {
 	if c.getHost != nil {
 		shim.AskHost()
 	}
+	c.derived = len(cfg.SessionIDContext) == 0
+	c.versions = [2]uint16{max(cfg.MinVersion, tls.VersionTLS12), cfg.MaxVersion}
 	return c, nil
 }
 
@@ -160,8 +166,8 @@ func (c *Context) SetSessionCallbacks(cb sessioncb.Callbacks) error {
 	switch {
 	case c.closed:
 		return ErrContextClosed
-	case c.cache != nil:
-		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache")}
+	case c.cache != nil && bits != cshim.New|cshim.Get|cshim.Remove:
+		return &Error{Op: op, Err: errors.New("the context was made with a SessionCache, and needs all three handlers")}
 	case c.maxEarlyData > 0 && cb.Get != nil && !singleUse(cb.Get):
 		return &Error{Op: op, Err: errNotSingleUse}
 	case c.born.Load() && bits&^c.bits != 0:
@@ -250,10 +256,13 @@ func (c *Context) SessionTimeout() (d time.Duration) {
 }
 
 // SetSessionTimeout sets the lifetime of new sessions, 1 s to a year in whole
-// seconds (SSL_CTX_set_timeout).
+// seconds, and no more than Config.MaxResumptionAge (SSL_CTX_set_timeout).
 func (c *Context) SetSessionTimeout(d time.Duration) error {
 	if d < time.Second || d%time.Second != 0 || d > 366*24*time.Hour {
 		return &Error{Op: "set session timeout", Err: fmt.Errorf("%v is not 1 s to a year in whole seconds", d)}
+	}
+	if age := c.plan.maxAge; age > 0 && d > age {
+		return &Error{Op: "set session timeout", Err: fmt.Errorf("%v is longer than MaxResumptionAge of %v", d, age)}
 	}
 	return c.with(func(shim *cshim.Context) cshim.Events { shim.SetTimeout(int64(d / time.Second)); return 0 })
 }

@@ -65,8 +65,34 @@
 // virtual host's Name, TrustLabel or TrustEpoch, and clients get a full
 // handshake.
 //
+// Virtual hosts are Contexts of their own, chosen for each ClientHello by
+// Config.GetConfigForClient. All of the chosen Config is in force; the handlers
+// and the cache are those of the Context that accepted. A session of one host is
+// a full handshake on another.
+//
+// In TLS 1.3 each resumption makes a new session with a new lifetime. A client
+// cannot go on in this way for longer than Config.MaxResumptionAge, a day unless
+// set, after the handshake in which it was verified.
+//
+// Context.Explain says in words what all this comes to.
+//
 // A client has its sessions from its Context's NewHandler, in TLS 1.3 while it
 // reads, and offers one in ClientOptions.Session.
+//
+// # Early data
+//
+// With a session of TLS 1.3 a client may send data with its ClientHello (0-RTT):
+// Conn.WriteEarlyData. It can be replayed by whoever recorded it, so a server
+// takes none unless Config.MaxEarlyData is set, and that needs a GetHandler which
+// takes a session out of the store as it answers with it, for the whole fleet: a
+// Cache with SingleUse. Of all copies of a flight one is accepted; the others
+// are full handshakes, and their early data is passed over.
+//
+// Read delivers early data when the handshake has finished, when it is the
+// client's own and no replay. Conn.EarlyData is the way to it before that, and
+// to an answer that the client has a round trip sooner: for what may be done
+// twice. Conn.EarlyDataAccepted tells both sides; a client whose early data was
+// refused sends it again.
 //
 // # Ownership
 //
@@ -126,7 +152,8 @@
 //
 // The method ExportKeyingMaterial of the ConnectionState does not work; that of
 // the Conn does. HTTP/2 is not served: net/http does that over crypto/tls only.
-// There is no renegotiation, no early data, and nothing below TLS 1.2.
+// There is no renegotiation, and nothing below TLS 1.2. Early data is there, in
+// both directions, see below.
 //
 // Close keeps the session resumable; Abort does not. A peer that vanishes
 // without close_notify keeps its session too, and Read reports
@@ -146,6 +173,8 @@
 //	SSL_CTX_add_session          Context.AddSession
 //	SSL_CTX_remove_session       Context.RemoveSession
 //	SSL_CTX_flush_sessions       Context.FlushSessions
+//	SSL_CTX_set_client_hello_cb  Config.GetConfigForClient, with SSL_set_SSL_CTX
+//	SSL_CTX_set_generate_session_id  sessioncb.IDMaker
 //	SSL_CTX_sess_set_cache_size  Config.SessionCacheSize, Context.SetCacheSize
 //	SSL_CTX_set_timeout          Config.SessionTimeout, Context.SetSessionTimeout
 //	SSL_CTX_sess_number, ...     Context.Stats, all twelve
@@ -161,6 +190,15 @@
 //	SSL_set_tlsext_host_name     ClientOptions.ServerName
 //	SSL_new_session_ticket       Conn.NewSessionTicket
 //	SSL_key_update               Conn.KeyUpdate
+//
+//	SSL_CTX_set_max_early_data   Config.MaxEarlyData, which sets
+//	                             SSL_CTX_set_recv_max_early_data and
+//	                             SSL_OP_NO_ANTI_REPLAY too
+//	SSL_CTX_set_allow_early_data_cb  Config.AllowEarlyData
+//	SSL_read_early_data          Conn.EarlyData, EarlyData.Read; Conn.Handshake
+//	SSL_write_early_data         Conn.WriteEarlyData; EarlyData.Write
+//	SSL_get_early_data_status    Conn.EarlyDataAccepted
+//	SSL_SESSION_get_max_early_data  Session.MaxEarlyData
 //
 //	d2i_SSL_SESSION              ParseSession
 //	i2d_SSL_SESSION              Session.MarshalBinary

@@ -14,9 +14,6 @@ import (
 	"github.com/sessioncb/openssl/sessioncb"
 )
 
-// mostEarlyData bounds Config.MaxEarlyData: so much a connection may keep.
-const mostEarlyData = 1 << 20
-
 var errNotSingleUse = errors.New("MaxEarlyData needs a Get handler that takes each session out of the store as it answers with it, " +
 	"in the whole fleet (sessioncb.SingleUser): early data could be replayed")
 
@@ -34,13 +31,9 @@ func (cfg *Config) checkEarlyData() error {
 		}
 		return nil
 	}
-	get := cfg.SessionCallbacks.Get
-	if cfg.SessionCache != nil {
-		get, _ = any(cfg.SessionCache).(sessioncb.GetHandler)
-	}
 	switch {
-	case cfg.MaxEarlyData > mostEarlyData:
-		return fmt.Errorf("MaxEarlyData of %d is more than %d: a connection keeps as much", cfg.MaxEarlyData, mostEarlyData)
+	case cfg.MaxEarlyData > cshim.MostEarlyData:
+		return fmt.Errorf("MaxEarlyData of %d is more than %d: a connection keeps as much", cfg.MaxEarlyData, cshim.MostEarlyData)
 	case len(cfg.Certificates) == 0:
 		return errors.New("MaxEarlyData is for a server, but there is no certificate")
 	case cfg.MaxVersion == tls.VersionTLS12:
@@ -53,7 +46,8 @@ func (cfg *Config) checkEarlyData() error {
 		return errors.New("MaxEarlyData uses no internal cache, but SessionCacheSize is set")
 	case cfg.NumTickets < 0:
 		return errors.New("MaxEarlyData needs tickets, but NumTickets says that none is sent")
-	case get == nil || !singleUse(get):
+	}
+	if get := cfg.callbacks().Get; get == nil || !singleUse(get) {
 		return errNotSingleUse
 	}
 	return nil
@@ -73,19 +67,21 @@ type earlyData struct {
 }
 
 // EarlyData is the way to early data (0-RTT) while the handshake of a server
-// runs. Its methods may be called beside those of the Conn, Read by one
-// goroutine at a time, and Write by one.
+// runs: Conn.EarlyData returns it. It owns nothing and needs no Close. Its
+// methods may be called beside those of the Conn, Read and Write from different
+// goroutines. While Read waits, Handshake and Read of the Conn wait for it, and
+// so does its Write until the handshake has finished; EarlyData.Write does not.
 type EarlyData struct{ c *Conn }
 
 // EarlyData runs a server's handshake until a client's early data was accepted,
 // or to its end if there is none, and returns the way to the early data.
 //
 // Early data is of a client that holds the session, but it may be a copy of
-// what that client sent before, at another place and time: act on it only
-// where twice is as good as once. The store's claim lets one copy pass, and a
-// client that was refused sends it again by itself. Who does not call this
-// need not think of it: Read returns early data when the handshake has
-// finished, and a replay never gets that far.
+// what that client sent before: act on it only where twice is as good as once.
+// The store's claim lets one copy pass, but a client that was refused, or lost
+// its connection, may have sent the same again. Who does not call this need not
+// think of replays: Read returns early data when the handshake has finished, and
+// a replay never gets that far.
 //
 // The handshake goes on with Handshake, Read and Write of the Conn, or with
 // EarlyData.Read. Until it has finished ConnectionState says so.
@@ -206,10 +202,12 @@ func (c *Conn) restOfEarlyData(b []byte) (int, error) {
 }
 
 // Write answers without waiting for the handshake to finish, if early data was
-// accepted (SSL_write_early_data): the client, which holds the session, reads
-// it with the server's first flight. It is not more secret than a replay is
-// harmless: only the client can read it. Once the handshake has finished, it is
-// the Conn's Write.
+// accepted (SSL_write_early_data): the client has it with the server's first
+// flight. Who replayed the client's cannot read it. Once the handshake has
+// finished, it is the Conn's Write.
+//
+// A client gets its next session after the handshake; Close before that ends
+// the connection in order, and leaves the client without one.
 func (e *EarlyData) Write(b []byte) (int, error) {
 	if e.c.established.Load() {
 		return e.c.Write(b)
@@ -290,8 +288,10 @@ var obstacles = map[cshim.Obstacle]string{
 //
 // Early data has no forward secrecy, and who records it may send it again. The
 // server can refuse it, and the handshake does not fail over that: if
-// EarlyDataAccepted is false when it has finished, the server has seen nothing
-// and all must be sent again, with Write.
+// EarlyDataAccepted is false when it has finished, the server has seen nothing,
+// and all must be sent again, with Write. So early data is for what may be done
+// twice. A Write after a WriteEarlyData that failed with bytes on the way reports
+// that failure again.
 func (c *Conn) WriteEarlyData(b []byte) (int, error) {
 	fail := func(format string, a ...any) (int, error) {
 		return 0, &Error{Op: "write early data", Err: fmt.Errorf(format, a...)}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,7 @@ func TestWriteEarlyDataSaysWhyNot(t *testing.T) {
 		before  func(s, c *Conn) error // the call
 		want    string
 		resumed bool
+		either  bool // versions of libssl differ in that
 	}{
 		{name: "no session", options: func(o *ClientOptions) { o.Session = nil }, want: "no session"},
 		{name: "the server takes none", server: func(c *Config) { c.MaxEarlyData = 0; c.Tickets = TicketsStateful }, want: "takes none", resumed: true},
@@ -179,7 +181,7 @@ func TestWriteEarlyDataSaysWhyNot(t *testing.T) {
 		}, want: "too old"},
 		{name: "from the future", alter: func(b cshim.Session) {
 			b.SSL_SESSION_set_time(time.Now().Unix() + 1000)
-		}, want: "too old"},
+		}, want: "too old", either: true},
 		{name: "the protocol is another", server: func(c *Config) { c.NextProtos = []string{"a", "b"} },
 			client: func(c *Config) { c.NextProtos = []string{"b"} }, want: "ALPN", resumed: true},
 		{name: "no protocol", server: func(c *Config) { c.NextProtos = []string{"a", "b"} },
@@ -248,7 +250,11 @@ func TestWriteEarlyDataSaysWhyNot(t *testing.T) {
 				if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
 					t.Fatalf("handshake: server %v, client %v", serr, cerr)
 				}
-				outcome(t, s, c, x.resumed, false)
+				resumed := x.resumed
+				if x.either {
+					resumed = c.ConnectionState().DidResume
+				}
+				outcome(t, s, c, resumed, false)
 			})
 		})
 	}
@@ -559,4 +565,91 @@ func TestEarlyDataConcurrently(t *testing.T) {
 			c.Close()
 		}
 	})
+}
+
+// The host that the ClientHello chose says how much early data there may be,
+// and its hook is asked; one without takes none.
+func TestEarlyDataOfHosts(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		most     uint32
+		accepted bool
+	}{{"more than the first context", 2000, true}, {"less", 50, true}, {"none", 0, false}} {
+		t.Run(row.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+				balanced(t)
+				st, err := memoryStore()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cache, err := sessioncb.NewCache(st, sessioncb.CacheOptions{
+					Keys: sessioncb.ProcessKey(), SingleUse: true, LookupTimeout: patience})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var asked atomic.Int32
+				cfg := serverConfig()
+				cfg.SessionCache, cfg.MaxEarlyData = cache, row.most
+				if row.most > 0 {
+					cfg.AllowEarlyData = func(context.Context, sessioncb.Conn) bool { asked.Add(1); return true }
+				}
+				host := newContext(t, cfg)
+				cfg.MaxEarlyData = 1000
+				cfg.AllowEarlyData = func(context.Context, sessioncb.Conn) bool { return false }
+				cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*Context, error) { return host, nil }
+				first := newContext(t, cfg)
+				client, got := newClient(t, tls.VersionTLS13)
+				s, c := connect(t, first, client, nil, wrap)
+				exchange(t, s, c)
+				s.Close()
+				c.Close()
+				session := got.last(t)
+				if n := session.MaxEarlyData(); n != row.most {
+					t.Fatalf("the session allows %d bytes, want %d", n, row.most)
+				}
+				s, c = pair(t, first, client, &ClientOptions{Session: session}, wrap)
+				data := pattern(int(row.most))
+				if row.accepted {
+					early(t, c, data)
+				}
+				if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+					t.Fatalf("handshake: server %v, client %v", serr, cerr)
+				}
+				if b := make([]byte, len(data)); row.accepted {
+					if _, err := io.ReadFull(s, b); err != nil || string(b) != data {
+						t.Errorf("read %d bytes: %v", len(b), err)
+					}
+				}
+				outcome(t, s, c, true, row.accepted)
+				if n := asked.Load(); (n == 1) != row.accepted {
+					t.Errorf("the host's hook was asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// A server that was told to take less than it promised before: the client that
+// still holds the promise resumes without, and its handshake does not fail.
+func TestEarlyDataLowered(t *testing.T) {
+	p := newEarlyPair(t, nil, func(server, client *Config) { server.MaxEarlyData = 1 << 20 })
+	session := p.session()
+	cfg := earlyConfig(p.handlers)
+	cfg.MaxEarlyData = 1000
+	s, c := pair(t, newContext(t, cfg), p.client, &ClientOptions{Session: session}, nil)
+	done := make(chan error, 1)
+	go func() { done <- s.Handshake() }()
+	if _, err := c.WriteEarlyData(make([]byte, 200<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s.EarlyDataAccepted() || c.EarlyDataAccepted() || !s.ConnectionState().DidResume {
+		t.Errorf("accepted %v, resumed %v; want a resumption without", s.EarlyDataAccepted(), s.ConnectionState().DidResume)
+	}
+	exchange(t, s, c)
 }

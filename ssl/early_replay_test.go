@@ -19,9 +19,14 @@ import (
 type deadEnd struct {
 	net.Conn // nil: no other method is called
 	sent     []byte
+	writes   int
 }
 
-func (r *deadEnd) Write(b []byte) (int, error)       { r.sent = append(r.sent, b...); return len(b), nil }
+func (r *deadEnd) Write(b []byte) (int, error) {
+	r.sent = append(r.sent, b...)
+	r.writes++
+	return len(b), nil
+}
 func (r *deadEnd) Close() error                      { return nil }
 func (r *deadEnd) SetDeadline(time.Time) error       { return nil }
 func (r *deadEnd) SetWriteDeadline(time.Time) error  { return nil }
@@ -40,6 +45,9 @@ func firstFlight(t testing.TB, client *Context, session *Session, data string) [
 	}
 	defer c.Close()
 	early(t, c, data)
+	if wire.writes != 1 {
+		t.Errorf("ClientHello and early data left in %d writes, want one", wire.writes)
+	}
 	return wire.sent
 }
 

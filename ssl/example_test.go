@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/sessioncb/openssl/internal/chost"
@@ -407,4 +408,67 @@ func connectTwice(server *ssl.Context) {
 		io.ReadAll(client)
 		client.Close()
 	}
+}
+
+// Two virtual hosts behind one listener: each has a certificate and sessions of
+// its own, and the cache is the one of the Context that accepts.
+func ExampleConfig_getConfigForClient() {
+	store, err := memstore.New(memstore.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: sessioncb.ProcessKey()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	config := func(name string) ssl.Config {
+		return ssl.Config{
+			Name:         name,
+			Certificates: []ssl.Certificate{{ChainFile: chainFile, KeyFile: keyFile}},
+			SessionCache: cache,
+		}
+	}
+	admin := config("admin.example")
+	admin.CAFile, admin.Verify = caFile, ssl.VerifyRequired
+	adminContext, err := ssl.NewContext(admin)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer adminContext.Close()
+
+	front := config("www.example")
+	front.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*ssl.Context, error) {
+		if hello.ServerName == "admin.example" {
+			return adminContext, nil
+		}
+		return nil, nil // this one
+	}
+	frontContext, err := ssl.NewContext(front)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer frontContext.Close()
+
+	same := bytes.Equal(frontContext.SessionIDContext(), adminContext.SessionIDContext())
+	fmt.Println("a session of one host is good for the other:", same)
+	// Output: a session of one host is good for the other: false
+}
+
+// What a server of this configuration does, in words, for a log.
+func ExampleContext_Explain() {
+	server, err := ssl.NewContext(ssl.Config{
+		Certificates:     []ssl.Certificate{{ChainFile: chainFile, KeyFile: keyFile}},
+		SessionIDContext: []byte("shop"),
+		MaxVersion:       tls.VersionTLS12,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	for line := range strings.Lines(server.Explain()) {
+		if strings.HasPrefix(line, "TLS 1.2") {
+			fmt.Print(line)
+		}
+	}
+	// Output: TLS 1.2: resumes by a stateless ticket: the session itself, sealed by OpenSSL under a key of this Context, which no other process has and which ends with it; no handler is asked for it; a client that knows no tickets by session id; it is found by the internal cache of this SSL_CTX, in this process alone
 }

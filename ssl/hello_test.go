@@ -3,6 +3,7 @@ package ssl
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -147,6 +148,13 @@ func newHelloEnds(t testing.TB) *helloEnds {
 	cfg.LookupTimeout = patience
 	cfg.SessionCallbacks = newStore().callbacks()
 	cfg.SessionCallbacks.Get = sessioncb.GetHandlerFunc(e.get)
+	// Asked for each, so that what a ClientHello says is read in Go too.
+	cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*Context, error) {
+		if len(h.SupportedProtos) > 0 && len(h.SupportedProtos[0]) == 0 {
+			t.Errorf("an empty protocol: %q", h.SupportedProtos)
+		}
+		return nil, nil
+	}
 	e.server = newContext(t, cfg)
 	for _, version := range versions {
 		client := newContext(t, Config{

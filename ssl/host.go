@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"sync"
 
 	"github.com/sessioncb/openssl/cshim"
 )
@@ -40,20 +41,22 @@ func (c *Conn) adoptHost(ctx context.Context) error {
 	if host == nil || host == c.ctx {
 		return c.locked(func() error { c.ssl.Stay(); return nil })
 	}
-	if err := c.ctx.mayHost(host); err != nil {
-		return &Error{Op: "handshake: GetConfigForClient", Err: err}
-	}
 	host.mu.RLock() // its SSL_CTX cannot go away before the SSL holds it
 	defer host.mu.RUnlock()
 	if host.closed {
 		return &Error{Op: "handshake: GetConfigForClient", Err: ErrContextClosed}
 	}
 	host.born.Store(true)
+	if err := c.ctx.mayHost(host); err != nil {
+		return &Error{Op: "handshake: GetConfigForClient", Err: err}
+	}
+	ids := c.ctx.side.newIDs(host.plan.mostTickets() - c.ctx.plan.mostTickets())
 	return c.locked(func() error {
 		q, ok := c.ssl.Adopt(host.side.c)
 		if !ok {
 			return opError("handshake: adopt context", q)
 		}
+		c.ssl.AddIDs(ids)
 		c.host.Store(host)
 		return nil
 	})
@@ -71,7 +74,7 @@ func (c *Conn) locked(f func() error) error {
 
 // mayHost says why host cannot stand in for c. The callbacks and the cache of
 // an SSL stay those of the SSL_CTX that it was made with; a host with others of
-// its own would never see them asked.
+// its own would never see them asked. host.mu is held.
 func (c *Context) mayHost(host *Context) error {
 	switch {
 	case !host.identity:
@@ -82,8 +85,36 @@ func (c *Context) mayHost(host *Context) error {
 		return errors.New("the Context for this host has MaxEarlyData, but the Context that accepted the connection has not, and has begun without")
 	case host.cache == nil && host.bits != 0:
 		return errors.New("the Context for this host has SessionCallbacks, which would never be called: give them to the Context that accepts the connection")
+	case !c.hosts.sameTrust(c) || !c.hosts.sameTrust(host):
+		return errors.New("the Context for this host verifies clients otherwise than another, and a user gave both one SessionIDContext: a session of the one would be resumed on the other")
 	}
 	return nil
+}
+
+// hostTrust remembers under which verification each session id context stands
+// that users chose, among the hosts of one listener. A derived one needs no such
+// care: it is made of the verification.
+type hostTrust struct {
+	mu     sync.Mutex
+	digest map[string][32]byte
+}
+
+// sameTrust says whether c verifies as the first host with its context did.
+func (h *hostTrust) sameTrust(c *Context) bool {
+	if c.derived {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.digest == nil {
+		h.digest = map[string][32]byte{}
+	}
+	first, ok := h.digest[string(c.sidCtx)]
+	if !ok {
+		h.digest[string(c.sidCtx)] = c.trust
+		return true
+	}
+	return first == c.trust
 }
 
 // choice is what GetConfigForClient came to.

@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,7 +93,8 @@ func observe(t *testing.T, server *Context, clients map[string]Config) observed 
 			say("%s %s alpn %q", tls.VersionName(cstate.Version), tls.CipherSuiteName(cstate.CipherSuite), cstate.NegotiatedProtocol)
 			say("from %v by %v", subjects(cstate.PeerCertificates), subjects(sstate.PeerCertificates))
 			session := s.Session()
-			say("context %x timeout %v", session.IDContext(), session.Timeout())
+			seen["session id context"] = fmt.Sprintf("%x", session.IDContext())
+			say("timeout %v", session.Timeout())
 			session.Close()
 			say("%d sessions", len(got.list))
 			for _, v := range got.list {
@@ -138,6 +145,8 @@ func TestHostConfig(t *testing.T) {
 		"AES-128 in 1.2":  with(both(is(tls.VersionTLS12), func(c *Config) { c.CipherList = "ECDHE-ECDSA-AES128-GCM-SHA256" })),
 		"ChaCha20 in 1.3": with(both(is(tls.VersionTLS13), func(c *Config) { c.CipherSuites = "TLS_CHACHA20_POLY1305_SHA256" })),
 	}
+	// What these fields change is the session id context and nothing else.
+	onlyContext := []string{"Name", "TrustLabel", "TrustEpoch", "SessionIDContext"}
 	asks := func(v VerifyMode) func(*Config) {
 		return func(c *Config) { c.CAFile, c.Verify = cert("ca.pem"), v }
 	}
@@ -152,7 +161,7 @@ func TestHostConfig(t *testing.T) {
 		{"CADir", asks(VerifyPeer), func(c *Config) { c.CAFile, c.CADir = "", rehashed(t, "ca2.pem") }},
 		{"Verify: peer", nil, asks(VerifyPeer)},
 		{"Verify: required", nil, asks(VerifyRequired)},
-		{"VerifyDepth", both(asks(VerifyPeer), func(c *Config) { c.SessionIDContext = []byte("one") }), func(c *Config) { c.VerifyDepth = 1 }},
+		{"VerifyDepth", asks(VerifyPeer), func(c *Config) { c.VerifyDepth = 1 }},
 		{"TrustLabel", nil, func(c *Config) { c.TrustLabel = "other" }},
 		{"TrustEpoch", nil, func(c *Config) { c.TrustEpoch = 7 }},
 		{"MinVersion", nil, func(c *Config) { c.MinVersion = tls.VersionTLS13 }},
@@ -176,7 +185,11 @@ func TestHostConfig(t *testing.T) {
 			x.set(&changed)
 			a, b := newContext(t, plain), newContext(t, changed)
 			seenA, seenB := observe(t, a, clients), observe(t, b, clients)
-			if cmp.Equal(seenA, seenB) {
+			visible := cmp.FilterPath(func(p cmp.Path) bool {
+				k, ok := p.Last().(cmp.MapIndex)
+				return ok && k.Key().String() == "session id context" && !slices.Contains(onlyContext, x.field)
+			}, cmp.Ignore())
+			if cmp.Equal(seenA, seenB, visible) {
 				t.Fatalf("no client sees the field: %v", seenA)
 			}
 			if diff := cmp.Diff(seenB, observe(t, hosts(t, plain, b), clients)); diff != "" {
@@ -344,55 +357,158 @@ func TestMixedListener(t *testing.T) {
 	})
 }
 
-// One id context for two hosts, which a user can set, does not lead an
-// anonymous client around the certificate that one of them requires: not by a
-// ticket, which no handler sees, and not by a store.
-func TestNoCertificateNoResumption(t *testing.T) {
-	for _, kind := range []string{"stateless ticket", "store"} {
-		t.Run(kind, func(t *testing.T) {
-			eachTransport(t, func(t *testing.T, version uint16, wrap func(net.Conn) net.Conn) {
-				noLeaks(t)
-				st := newStore()
-				front, mtls := serverConfig(), mutual()
-				mtls.Verify = VerifyRequired
-				front.SessionIDContext, mtls.SessionIDContext = []byte("one for all"), []byte("one for all")
-				if kind == "store" {
-					front.SessionCallbacks = st.callbacks()
-					front.SessionCacheMode = CacheExternal
-					front.Tickets, mtls.Tickets = TicketsStateful, TicketsStateful
-				}
-				server := hosts(t, front, newContext(t, mtls))
+// One id context for two hosts, which a user can set, must not lead a client of
+// the one around the verification of the other. Such hosts are refused, whichever
+// comes first; hosts that verify alike may share one.
+func TestHostsOfOneContext(t *testing.T) {
+	shared := func(cfg Config) Config {
+		cfg.SessionIDContext = []byte("one for all")
+		return cfg
+	}
+	required := func(ca string) Config {
+		cfg := serverConfig()
+		cfg.CAFile, cfg.Verify = cert(ca), VerifyRequired
+		return shared(cfg)
+	}
+	labelled := shared(serverConfig())
+	labelled.Name, labelled.TrustEpoch = "other", 3
+	for _, x := range []struct {
+		name        string
+		front, host Config
+		allowed     bool
+	}{
+		{"anonymous and required", shared(serverConfig()), required("ca.pem"), false},
+		{"two CAs", required("ca.pem"), required("ca2.pem"), false},
+		{"another name and epoch", shared(serverConfig()), labelled, true},
+		{"alike", required("ca.pem"), required("ca.pem"), true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			eachVersion(t, func(t *testing.T, version uint16) {
+				server := hosts(t, x.front, newContext(t, x.host))
 				got := &clientSessions{}
 				defer got.close()
 				client := newContext(t, Config{Verify: VerifyNone, MinVersion: version, MaxVersion: version,
-					SessionIDContext: []byte("x"), SessionCallbacks: sessioncb.Callbacks{New: got}})
-				s, c := connect(t, server, client, &ClientOptions{ServerName: "front.example"}, wrap)
+					Certificates: files("client.pem", "client-key.pem"), SessionCallbacks: sessioncb.Callbacks{New: got}})
+				s, c := connect(t, server, client, &ClientOptions{ServerName: "front.example"}, nil)
 				exchange(t, s, c)
-				s.Close()
-				c.Close()
-
-				// Where it was made it resumes: the session is good.
-				s, c = connect(t, server, client, &ClientOptions{ServerName: "front.example", Session: got.last(t)}, wrap)
-				exchange(t, s, c)
-				if !s.ConnectionState().DidResume {
-					t.Fatal("not resumed where it was made")
-				}
-				s.Close()
-				c.Close()
-				s, c = pair(t, server, client, &ClientOptions{ServerName: "mtls.example", Session: got.last(t)}, wrap)
+				s, c = pair(t, server, client, &ClientOptions{ServerName: "host.example", Session: got.last(t)}, nil)
 				serr, _ := handshake(s, c)
-				saysWhy(t, serr, "peer did not return a certificate")
-				if kind == "store" {
-					if n := server.HandlerStats().NoPeerCertificate; n != 1 {
-						t.Errorf("%d answers refused for want of a certificate, want 1", n)
-					}
-					if got := s.ConnectionState().DidResume; got {
-						t.Error("resumed")
-					}
+				if !x.allowed {
+					saysWhy(t, serr, "GetConfigForClient", "one SessionIDContext")
+				} else if serr != nil {
+					t.Error(serr)
 				}
-				s.Close()
 			})
 		})
+	}
+	// Two hosts behind a front that has a context of its own.
+	a, b := newContext(t, required("ca.pem")), newContext(t, required("ca2.pem"))
+	cfg := serverConfig()
+	cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*Context, error) {
+		return map[string]*Context{"a.example": a, "b.example": b}[h.ServerName], nil
+	}
+	server := newContext(t, cfg)
+	client := newContext(t, Config{Verify: VerifyNone, Certificates: files("client.pem", "client-key.pem")})
+	s, c := connect(t, server, client, &ClientOptions{ServerName: "a.example"}, nil)
+	exchange(t, s, c)
+	s, c = pair(t, server, client, &ClientOptions{ServerName: "b.example"}, nil)
+	serr, _ := handshake(s, c)
+	saysWhy(t, serr, "one SessionIDContext")
+}
+
+// A session without a certificate that a program puts into the internal cache of
+// a Context that requires one: libssl resumes it, and the connection is ended.
+func TestNoCertificateNoResumption(t *testing.T) {
+	eachTransport(t, func(t *testing.T, version uint16, wrap func(net.Conn) net.Conn) {
+		noLeaks(t)
+		st := newStore()
+		open, mtls := serverConfig(), mutual()
+		open.SessionIDContext, mtls.SessionIDContext = []byte("one"), []byte("one")
+		open.SessionCallbacks = st.callbacks()
+		open.Tickets, open.SessionCacheMode, open.NumTickets = TicketsStateful, CacheExternal, 1
+		mtls.Verify, mtls.Tickets = VerifyRequired, TicketsStateful
+		a, b := newContext(t, open), newContext(t, mtls)
+		client, got := newClient(t, version)
+		s, c := connect(t, a, client, nil, wrap)
+		exchange(t, s, c)
+		session := st.only(t)
+		if added, err := b.AddSession(session); !added || err != nil {
+			t.Fatal(added, err)
+		}
+		s, c = pair(t, b, client, &ClientOptions{Session: got.last(t)}, wrap)
+		serr, _ := handshake(s, c)
+		saysWhy(t, serr, "peer did not return a certificate")
+		if hits := b.Stats().Hits; hits != 1 {
+			t.Errorf("libssl resumed %d sessions, want 1: the test shows nothing", hits)
+		}
+		if s.ConnectionState().HandshakeComplete {
+			t.Error("the connection is established")
+		}
+	})
+}
+
+// What the ClientHello said is not kept once the Context is chosen.
+func TestHelloTextIsFreed(t *testing.T) {
+	client, _ := newClient(t, tls.VersionTLS13)
+	s, c := connect(t, hosts(t, serverConfig(), newContext(t, serverConfig())), client, nil, nil)
+	exchange(t, s, c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.ssl.HelloText()); n > 0 {
+		t.Errorf("%d bytes of the ClientHello are kept", n)
+	}
+}
+
+// The handlers of a host may be set while it is chosen; the race detector looks.
+func TestHostWhoseHandlersChange(t *testing.T) {
+	host := newContext(t, serverConfig())
+	front := hosts(t, serverConfig(), host)
+	client, _ := newClient(t, tls.VersionTLS13)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 1000 {
+			if err := host.SetSessionCallbacks(sessioncb.Callbacks{}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 10 {
+		s, c := connect(t, front, client, nil, nil)
+		s.Close()
+		c.Close()
+	}
+	wg.Wait()
+}
+
+// The groups of openssl.cnf, a policy of the machine, are in force on a host that
+// sets none, though the front sets others.
+func TestGroupsOfTheSystem(t *testing.T) {
+	if os.Getenv("OPENSSL_CONF") == "" {
+		conf := filepath.Join(t.TempDir(), "openssl.cnf")
+		text := "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nGroups = P-384\n"
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestGroupsOfTheSystem$", "-test.v")
+		cmd.Env = append(os.Environ(), "OPENSSL_CONF="+conf)
+		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestGroupsOfTheSystem")) {
+			t.Errorf("under a policy: %v\n%s", err, out)
+		}
+		return
+	}
+	host := newContext(t, serverConfig())
+	front := serverConfig()
+	front.Groups = "P-256:P-384"
+	for name, server := range map[string]*Context{"the host": host, "behind a front": hosts(t, front, host)} {
+		for groups, want := range map[string]bool{"P-256": false, "P-384": true} {
+			ccfg := clientConfig()
+			ccfg.Groups, ccfg.MinVersion = groups, tls.VersionTLS13
+			s, c := pair(t, server, newContext(t, ccfg), nil, nil)
+			if serr, _ := handshake(s, c); (serr == nil) != want {
+				t.Errorf("%s, a client of %s: %v", name, groups, serr)
+			}
+		}
 	}
 }
 

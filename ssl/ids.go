@@ -1,10 +1,6 @@
 package ssl
 
-import (
-	"runtime/debug"
-
-	"github.com/sessioncb/openssl/sessioncb"
-)
+import "github.com/sessioncb/openssl/sessioncb"
 
 // newIDs asks the GetHandler, if it is one that chooses ids, for those of the
 // next n sessions. They are handed to C before the step that may need them, so
@@ -25,13 +21,21 @@ func (s *side) newIDs(n int) [][32]byte {
 	return ids
 }
 
-// newID runs on this goroutine, since an id costs no waiting.
-func (s *side) newID(m sessioncb.IDMaker) (id [32]byte, ok bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.panicked(&HandlerPanicError{Handler: "NewSessionID", Value: v, Stack: debug.Stack()})
-			ok = false
-		}
-	}()
-	return m.NewSessionID()
+// newID contains what the handler does; a Cache does nothing that must be.
+func (s *side) newID(m sessioncb.IDMaker) ([32]byte, bool) {
+	if c, ok := m.(*sessioncb.Cache); ok {
+		return c.NewSessionID()
+	}
+	type made struct {
+		id [32]byte
+		ok bool
+	}
+	r := <-contained(func() made {
+		id, ok := m.NewSessionID()
+		return made{id, ok}
+	}, func(e *HandlerPanicError) made {
+		s.panicked(e)
+		return made{}
+	}, "NewSessionID")
+	return r.id, r.ok
 }

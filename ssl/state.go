@@ -14,9 +14,14 @@ import (
 // HandshakeComplete is false. After a call of EarlyData it runs nothing: what it
 // says before the handshake has finished is of the session that is resumed.
 //
-// A resumed connection knows the peer's leaf certificate, and no chain: an
-// encoded session does not carry it. The method ExportKeyingMaterial of the
-// result does not work: use Conn.ExportKeyingMaterial.
+// A resumed connection knows of its peer what its session holds, and an encoded
+// session, as all that come out of a store, holds the leaf certificate alone:
+// PeerCertificates has no other and VerifiedChains is nil, on both sides. (A
+// client that offers a Session which never was encoded has the server's chain
+// still.) VerifiedChains is also nil where the peer was not verified, which
+// VerifyNone means. OCSPResponse and SignedCertificateTimestamps are always nil:
+// nothing asks for them. The method ExportKeyingMaterial of the result does not
+// work: use Conn.ExportKeyingMaterial.
 func (c *Conn) ConnectionState() tls.ConnectionState {
 	if c.server && !c.established.Load() && !c.early.asked.Load() {
 		if err := c.Handshake(); err != nil {
@@ -32,6 +37,9 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 			s = c.ssl.State()
 		}
 	})
+	if s.VerifyResult != 0 || c.host.Load().verify == VerifyNone {
+		s.Verified = nil // libssl has a chain, as far as it came
+	}
 	if !done && !c.EarlyDataAccepted() {
 		return tls.ConnectionState{ServerName: s.ServerName}
 	}

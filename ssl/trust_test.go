@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -187,12 +188,12 @@ func TestContextOfOddCA(t *testing.T) {
 			"-keyout", key, "-subj", "/CN=odd", "-days", "2", "-set_serial", serial)
 	}
 	a, b := odd("-5"), odd("-6")
-	context := func(ca []byte) []byte {
+	contextOf := func(ca []byte) []byte {
 		cfg := mutual()
 		cfg.CAPEM = ca
 		return newContext(t, cfg).SessionIDContext()
 	}
-	if bytes.Equal(context(a), context(b)) || bytes.Equal(context(a), context(nil)) {
+	if bytes.Equal(contextOf(a), contextOf(b)) || bytes.Equal(contextOf(a), contextOf(nil)) {
 		t.Error("two different sets of CAs have one session id context")
 	}
 }
@@ -274,6 +275,37 @@ func TestClientSessionOfAnotherServer(t *testing.T) {
 					t.Errorf("handshake: %v, resumed %v; want success: %v", err, c.ConnectionState().DidResume, x.good)
 				}
 			})
+		}
+	})
+}
+
+// The handlers of a Context with a SessionCache can be wrapped, all three at
+// once, and go on being asked.
+func TestWrappedCache(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		cache := newMemoryCache(t)
+		cfg := serverConfig()
+		cfg.SessionCache = cache
+		server := newContext(t, cfg)
+		asked := 0
+		cb := cache.Callbacks()
+		cb.Get = sessioncb.GetHandlerFunc(func(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+			asked++
+			return cache.GetSession(ctx, c, id)
+		})
+		if err := server.SetSessionCallbacks(sessioncb.Callbacks{Get: cb.Get}); err == nil {
+			t.Error("the other two handlers were taken away")
+		}
+		if err := server.SetSessionCallbacks(cb); err != nil {
+			t.Fatal(err)
+		}
+		client, got := newClient(t, version)
+		s, c := connect(t, server, client, nil, nil)
+		exchange(t, s, c)
+		s, c = connect(t, server, client, &ClientOptions{Session: got.last(t)}, nil)
+		exchange(t, s, c)
+		if !s.ConnectionState().DidResume || asked != 1 {
+			t.Errorf("resumed %v, asked %d times", s.ConnectionState().DidResume, asked)
 		}
 	})
 }

@@ -57,7 +57,8 @@ func newRoot() *cobra.Command {
 		Use:   "sessioncb",
 		Short: "TLS sessions of OpenSSL, kept outside the process",
 		Long: `sessioncb serves, probes and inspects TLS sessions that OpenSSL makes and that
-are kept outside the process, so that a client resumes after a restart.
+are kept outside the process, so that a client resumes after a restart and on
+every server of a fleet.
 
 ` + exitCodes,
 		Version:       version(),
@@ -65,11 +66,11 @@ are kept outside the process, so that a client resumes after a restart.
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("a command is missing: serve, probe or inspect")
+			return errors.New("a command is missing: serve, probe, inspect, store or fleet")
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newProbe(), newInspect())
+	root.AddCommand(newServe(), newProbe(), newInspect(), newStore(), newFleet())
 	return root
 }
 

@@ -198,6 +198,7 @@ func (b *logBuffer) lines(parts ...string) (lines []string) {
 func TestUsage(t *testing.T) {
 	dir := t.TempDir()
 	bolt := "bolt:" + filepath.Join(dir, "s.bolt")
+	keys := filepath.Join(dir, "fleet.keys")
 	for _, c := range []struct {
 		args string
 		want string // in stderr
@@ -208,10 +209,46 @@ func TestUsage(t *testing.T) {
 		{"serve --nothing", "unknown flag: --nothing"},
 		{"serve extra", `unknown command "extra"`},
 		{"serve --addr nowhere", "--addr"},
-		{"serve --store redis:x", "neither memory nor bolt:PATH"},
-		{"serve --store bolt:", "neither memory nor bolt:PATH"},
+		{"serve --store redis:x", "is none of memory, bolt:PATH"},
+		{"serve --store bolt:", "is none of memory, bolt:PATH"},
+		{"serve --store redis://u:s3cret@h:x --key-file " + keys, "--store redis://...: a host has no name"},
 		{"serve --key k.pem", "--key without --cert"},
-		{"serve --key-file " + dir + "/k", "--key-file is for a bolt store"},
+		{"serve --key-file " + keys, "--key-file with --store memory"},
+		{"serve --store redis://u:s3cret@h", "--store redis://u:xxxxx@h:6379 without --key-file"},
+		{"serve --store redis-cluster://h", "without --key-file"},
+		{"serve --store redis-sentinel://m@h", "without --key-file"},
+		{"serve --store memcache://h", "without --key-file"},
+		{"serve --store redis://h?wait-replicas=1 --key-file " + keys, "wait-replicas, without --single-use"},
+		{"serve --near 100000", "--near with --store memory"},
+		{"serve --near 100 --store " + bolt, "no session fits"},
+		{"serve --near -1 --store " + bolt, "no session fits"},
+		{"serve --write-behind 1", "--write-behind with --store memory"},
+		{"serve --write-behind -1 --store " + bolt, "--write-behind -1 is negative"},
+		{"serve --write-behind 2000000 --store " + bolt, "more than 1048576"},
+		{"serve --early-data -1", "invalid argument"},
+		{"serve --early-data 5000000000", "invalid argument"},
+		{"serve --early-data 2000000", "more than 1048576"},
+		{"serve --client-auth request", "--client-auth without --client-ca"},
+		{"serve --client-ca ca.pem --client-auth ask", "neither request nor require"},
+		{"serve --metrics nowhere", "--metrics nowhere: the port"},
+		{"serve --metrics 127.0.0.1:70000", "the port is not 0 to 65535"},
+		{"serve --metrics a:b:c", "--metrics"},
+		{"serve --addr 127.0.0.1:9 --metrics 9", "--metrics and --addr are both"},
+		{"serve --epoch -1", "invalid argument"},
+		{"serve --epoch 1 --id-context x", "--id-context with --epoch"},
+		{"serve --name a --id-context x", "--id-context with --name"},
+		{"serve --host a.test --id-context x", "--id-context with --host"},
+		{"serve --host a.test --name a.test", "--host a.test with the same --name"},
+		{"serve --host a.test --host A.test.", "--host a.test is there twice"},
+		{"serve --host =c.pem", "NAME is no host name"},
+		{"serve --host 127.0.0.1", "NAME is no host name"},
+		{"serve --host a..test", "NAME is no host name"},
+		{"serve --host *.test", "NAME is no host name"},
+		{"serve --host a.test=", "not NAME=CERT"},
+		{"serve --host a.test=c.pem,", "not NAME=CERT"},
+		{"serve --max-age -1h", "--max-age"},
+		{"serve --max-age 1500ms --timeout 1s", "--max-age"},
+		{"serve --max-age 1h", "shorter than --timeout 2h"},
 		{"serve --timeout 0s", "--timeout"},
 		{"serve --timeout 1500ms", "--timeout"},
 		{"serve --timeout often", "--timeout"},
@@ -232,14 +269,45 @@ func TestUsage(t *testing.T) {
 		{"inspect", "accepts 1 arg"},
 		{"inspect a b", "accepts 1 arg"},
 		{"inspect --id xyz a", "hexadecimal"},
+		{"store", "a command is missing: ls, get, rm or stats"},
+		{"store list", "unknown command \"list\""},
+		{"store ls", "accepts 1 arg"},
+		{"store ls memory", "no other process"},
+		{"store ls nothing", "is none of memory"},
+		{"store ls redis://u:s3cret@h:x", "a host has no name"},
+		{"store ls memcache://h", "a memcached cannot list"},
+		{"store stats memcache://h", "a memcached cannot list"},
+		{"store get memcache://h 00ff", "need the whole id"},
+		{"store rm memcache://h --all --yes", "a memcached cannot list"},
+		{"store get " + bolt, "accepts 2 arg"},
+		{"store get " + bolt + " xyz", "hexadecimal digits"},
+		{"store get " + bolt + " " + strings.Repeat("0", 65), "hexadecimal digits"},
+		{"store rm " + bolt, "an ID is missing, or --all"},
+		{"store rm " + bolt + " --all", "--all without --yes"},
+		{"store rm " + bolt + " 00 --yes", "--yes without --all"},
+		{"store rm " + bolt + " 00 --all --yes", "--all and an ID"},
+		{"fleet x", "unknown command"},
+		{"fleet --nodes 1", "--nodes 1 is not"},
+		{"fleet --clients 0", "--clients 0 is not"},
+		{"fleet --visits 7", "--visits 7 is not"},
+		{"fleet --recovery 0s", "--recovery"},
+		{"fleet --store memory", "cannot be shared"},
+		{"fleet --store " + bolt, "cannot be shared"},
+		{"fleet --store redis://u:s3cret@h:x", "a host has no name"},
+		{"fleet --store redis://h --redis-cluster", "redis-cluster"},
+		{"fleet --kill", "--kill without --redis-cluster"},
+		{"fleet --kill --store redis://h", "--kill without --redis-cluster"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
+		t.Run(strings.ReplaceAll(c.args, dir, ""), func(t *testing.T) {
 			r := command(t, "", strings.Fields(c.args)...)
 			if r.code != exitUsage || !strings.Contains(r.stderr, c.want) || !strings.Contains(r.stderr, "--help") {
 				t.Errorf("exit code %d, want %d with %q:\n%s", r.code, exitUsage, c.want, r.stderr)
 			}
 			if r.stdout != "" {
 				t.Errorf("stdout: %s", r.stdout)
+			}
+			if strings.Contains(r.stderr, "s3cret") {
+				t.Errorf("the password is shown: %s", r.stderr)
 			}
 		})
 	}
@@ -250,7 +318,8 @@ func TestUsage(t *testing.T) {
 
 // Help and version are no errors, and help tells the exit codes.
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"serve", "--help"}, {"probe", "-h"}, {"inspect", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"serve", "--help"}, {"probe", "-h"}, {"inspect", "--help"},
+		{"store", "--help"}, {"store", "get", "--help"}, {"fleet", "--help"}} {
 		if out := succeed(t, args...); !strings.Contains(out, exitCodes) {
 			t.Errorf("%v does not tell the exit codes:\n%s", args, out)
 		}
@@ -313,9 +382,9 @@ func openssl(t *testing.T, stdin string, args ...string) string {
 // sClient makes a request with openssl s_client, which resumes with the file
 // in unless it is "", and writes the newest session to out. It returns what
 // the client says ("New" or "Reused") and what the server answered.
-func sClient(t *testing.T, p *process, version, in, out string) (client string, answer map[string]string) {
+func sClient(t *testing.T, p *process, version, name, in, out string) (client string, answer map[string]string) {
 	t.Helper()
-	args := []string{"s_client", "-connect", p.addr, "-servername", "localhost", "-CAfile", cert("ca.pem"),
+	args := []string{"s_client", "-connect", p.addr, "-servername", name, "-CAfile", cert("ca.pem"),
 		"-verify_return_error", "-ign_eof", version}
 	if in != "" {
 		args = append(args, "-sess_in", in)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/ssl"
@@ -23,11 +24,12 @@ const (
 	byStatefulTicket = "stateful ticket"
 )
 
-// conns are the connections of one server. It stands in front of the Cache as
-// the GetHandler, to note what each client offered and what became of it.
+// conns are the connections of one server.
 type conns struct {
-	cache *sessioncb.Cache
-	log   *slog.Logger
+	cache     *sessioncb.Cache
+	log       *slog.Logger
+	count     *handshakeCounters
+	earlyData bool // early data may come
 
 	mu      sync.Mutex
 	open    map[*ssl.Conn]*conn
@@ -35,19 +37,32 @@ type conns struct {
 }
 
 func newConns(cache *sessioncb.Cache, log *slog.Logger) *conns {
-	return &conns{cache: cache, log: log, open: make(map[*ssl.Conn]*conn)}
+	return &conns{cache: cache, log: log, count: newHandshakeCounters(), open: make(map[*ssl.Conn]*conn)}
 }
 
 // callbacks are the Cache's, with the lookups noted.
 func (s *conns) callbacks() sessioncb.Callbacks {
 	cb := s.cache.Callbacks()
-	cb.Get = s
+	cb.Get = &noted{Cache: s.cache, conns: s}
 	return cb
 }
 
+// noted is the Cache as a GetHandler (a SingleUser and an IDMaker too), which
+// notes what each client offered and what became of it.
+type noted struct {
+	*sessioncb.Cache
+	conns *conns
+}
+
+var (
+	_ sessioncb.SingleUser = (*noted)(nil)
+	_ sessioncb.IDMaker    = (*noted)(nil)
+)
+
 // GetSession asks the Cache.
-func (s *conns) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
-	answer, err := s.cache.GetSession(ctx, c, id)
+func (n *noted) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	s := n.conns
+	answer, err := n.Cache.GetSession(ctx, c, id)
 	l := lookup{id: id, result: "not found"}
 	switch {
 	case err != nil:
@@ -121,7 +136,11 @@ type conn struct {
 	lookups []lookup
 	active  bool // net/http has read of it
 
-	once   sync.Once
+	begun, finished sync.Once   // the handshake
+	early           *early      // nil: none was accepted
+	late            atomic.Bool // something came that is not early data
+
+	mu     sync.Mutex
 	report report
 }
 
@@ -136,43 +155,77 @@ func (l lookup) String() string { return fmt.Sprintf("%s (%s)", short(l.id), l.r
 // report says what a handshake came to.
 type report struct {
 	state   tls.ConnectionState
+	host    string // the Name of the context that GetConfigForClient chose, or of the default
+	client  string // the subject of the client's certificate, or ""
 	resumed string
 	offered string // what the client offered and the store said, or ""
-	session string // the id, short
+	session string // the id, short; "" until the handshake has finished
+	early   string // what became of early data, or ""
 }
 
 // ConnectionState handshakes and reports it to the log; net/http calls it
-// before anything else.
+// before anything else. With early data the handshake finishes later.
 func (c *conn) ConnectionState() tls.ConnectionState {
-	c.once.Do(func() {
-		c.report.state = c.Conn.ConnectionState()
-		if !c.report.state.HandshakeComplete {
-			c.logFailure(c.Conn.Handshake())
+	c.begun.Do(func() {
+		if c.conns.earlyData && c.beginEarly() {
 			return
 		}
-		c.report.resumed = howResumed(c.report.state)
-		if s := c.Conn.Session(); s != nil {
-			c.report.session = short(s.ID())
-			s.Close()
-		}
-		c.conns.mu.Lock()
-		lookups := c.lookups
-		c.conns.mu.Unlock()
-		var offered []string
-		for _, l := range lookups {
-			offered = append(offered, l.String())
-		}
-		c.report.offered = strings.Join(offered, ", ")
-		c.logHandshake()
+		c.finished.Do(func() { c.finish(c.Conn.Handshake()) })
 	})
-	return c.report.state
+	return c.reported().state
+}
+
+// finish completes the report and logs it.
+func (c *conn) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.report.state = c.Conn.ConnectionState()
+		c.conns.count.failed.Inc()
+		c.logFailure(err)
+		return
+	}
+	c.describe(c.Conn.ConnectionState())
+	if s := c.Conn.Session(); s != nil {
+		c.report.session = short(s.ID())
+		s.Close()
+	}
+	c.conns.count.done.WithLabelValues(tls.VersionName(c.report.state.Version), c.report.resumed).Inc()
+	c.logHandshake()
+}
+
+// describe takes what is known of the handshake so far. c.mu is held.
+func (c *conn) describe(state tls.ConnectionState) {
+	r := &c.report
+	r.state, r.resumed = state, howResumed(state)
+	r.host = c.Conn.HostContext().Name()
+	if certs := state.PeerCertificates; len(certs) > 0 {
+		r.client = certs[0].Subject.String()
+	}
+	c.conns.mu.Lock()
+	defer c.conns.mu.Unlock()
+	var offered []string
+	for _, l := range c.lookups {
+		offered = append(offered, l.String())
+	}
+	r.offered = strings.Join(offered, ", ")
+}
+
+func (c *conn) reported() report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.report
 }
 
 // Close closes the connection and forgets it.
 func (c *conn) Close() error {
 	c.conns.mu.Lock()
 	delete(c.conns.open, c.Conn)
+	active := c.active
 	c.conns.mu.Unlock()
+	if c.early != nil {
+		c.early.end(active)
+	}
 	return c.Conn.Close()
 }
 
@@ -203,6 +256,15 @@ func (c *conn) logHandshake() {
 		"server_name", r.state.ServerName,
 		"resumed", r.resumed,
 		"session", r.session,
+	}
+	if r.host != "" {
+		attrs = append(attrs, "host", r.host)
+	}
+	if r.client != "" {
+		attrs = append(attrs, "client", r.client)
+	}
+	if r.early != "" {
+		attrs = append(attrs, "early_data", r.early)
 	}
 	if r.offered != "" {
 		attrs = append(attrs, "offered", r.offered)

@@ -15,6 +15,7 @@ type description struct {
 	Error          string           `json:"error,omitempty"`
 	StoredBytes    int              `json:"stored_bytes,omitempty"`
 	StoredUntil    string           `json:"stored_until,omitempty"`
+	SealedBy       string           `json:"sealed_by,omitempty"`
 	Protocol       string           `json:"protocol,omitempty"`
 	CipherSuite    string           `json:"cipher_suite,omitempty"`
 	IDContext      string           `json:"id_context,omitempty"`
@@ -44,8 +45,10 @@ type ticket struct {
 }
 
 func (e *entry) describe() description {
-	d := description{ID: hex.EncodeToString(e.id), StoredBytes: e.storedBytes}
-	if e.storedBytes > 0 {
+	d := description{
+		ID: hex.EncodeToString(e.id), StoredBytes: e.storedBytes, SealedBy: e.sealedBy, IDContext: hex.EncodeToString(e.idContext),
+	}
+	if !e.storedUntil.IsZero() {
 		d.StoredUntil = stamp(e.storedUntil)
 		d.Expired = !time.Now().Before(e.storedUntil)
 	}
@@ -89,14 +92,17 @@ func (d description) lines() (lines [][2]string) {
 		}
 	}
 	add("session id", d.ID)
-	if d.StoredBytes > 0 {
+	if d.StoredUntil != "" {
 		add("stored", fmt.Sprintf("%d bytes, until %s", d.StoredBytes, d.StoredUntil))
+	} else if d.StoredBytes > 0 {
+		add("stored", fmt.Sprintf("%d bytes", d.StoredBytes))
 	}
+	add("sealed by", d.SealedBy)
 	add("error", d.Error)
+	add("session id context", d.IDContext)
 	if d.Resumable == nil {
 		return lines
 	}
-	add("session id context", d.IDContext)
 	add("protocol", d.Protocol)
 	add("cipher suite", d.CipherSuite)
 	add("time", d.Time)

@@ -64,16 +64,22 @@ func (o *inspectOptions) inspect(stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	defer src.close()
+	return show(stdout, o.json, o.id, src)
+}
+
+// show writes the sessions of src whose id begins with id. It is an error if
+// there is none, or if one could not be read.
+func show(stdout io.Writer, asJSON bool, id string, src *source) error {
 	out := bufio.NewWriter(stdout)
 	var p printer = &textPrinter{w: out}
-	if o.json {
+	if asJSON {
 		p = &jsonPrinter{w: out}
 	}
 	p.begin(src.format)
 	shown, unreadable := 0, 0
-	err = src.each(func(e *entry) error {
+	err := src.each(func(e *entry) error {
 		defer e.close()
-		if !strings.HasPrefix(hex.EncodeToString(e.id), o.id) {
+		if !strings.HasPrefix(hex.EncodeToString(e.id), id) {
 			return nil
 		}
 		shown++
@@ -90,8 +96,8 @@ func (o *inspectOptions) inspect(stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	switch {
-	case shown == 0 && o.id != "":
-		return fmt.Errorf("no session has an id that begins with %s", o.id)
+	case shown == 0 && id != "":
+		return noSuchSession(id)
 	case unreadable > 0:
 		return fmt.Errorf("%d of %d sessions could not be read", unreadable, shown)
 	}

@@ -217,8 +217,11 @@ func TestInspectBolt(t *testing.T) {
 	var got []string
 	for _, d := range listed {
 		got = append(got, d.ID[:16])
-		if want := (description{ID: d.ID, StoredBytes: d.StoredBytes, StoredUntil: d.StoredUntil}); d != want ||
-			d.StoredBytes < 100 || d.StoredUntil == "" {
+		want := description{
+			ID: d.ID, StoredBytes: d.StoredBytes, StoredUntil: d.StoredUntil, SealedBy: d.SealedBy,
+			IDContext: hex.EncodeToString([]byte("shop")),
+		}
+		if d != want || d.StoredBytes < 100 || d.StoredUntil == "" || len(d.SealedBy) != 16 {
 			t.Errorf("without keys: %+v", d)
 		}
 	}
@@ -354,4 +357,19 @@ func TestPrintable(t *testing.T) {
 			t.Errorf("printable(%q) is %s, want %s", in, got, want)
 		}
 	}
+}
+
+// ticketOf returns the ticket of a client's session in PEM, in hexadecimal.
+func ticketOf(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssl.ParseSessionPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	return hex.EncodeToString(s.Ticket())
 }

@@ -3,31 +3,20 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/ssl"
 )
-
-// serveOptions are the flags of serve.
-type serveOptions struct {
-	addr, cert, key, store, keyFile, name, idContext string
-	timeout, grace                                   time.Duration
-
-	spec storeSpec // of store
-	id   []byte    // of idContext
-}
 
 func newServe() *cobra.Command {
 	var o serveOptions
@@ -35,7 +24,10 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve HTTPS with the sessions kept in a store",
 		Long: `Serve HTTPS with the sessions kept in a store: by session id in TLS 1.2, by
-stateful ticket in TLS 1.3. With a bolt file they outlive the process.
+stateful ticket in TLS 1.3. In a bolt file they outlive the process; the others
+but memory are shared by a fleet, whose servers resume each other's sessions:
+
+` + storeHelp + `
 
 The first line on stdout is 'listening on ADDRESS'. Each handshake is logged on
 stderr, with whether and how it was a resumption; GET / answers the same.
@@ -46,65 +38,15 @@ it at once.
 
 ` + exitCodes,
 		Example: `  sessioncb serve
-  sessioncb serve --addr :8443 --cert chain.pem --key key.pem --store bolt:sessions.bolt`,
+  sessioncb serve --addr :8443 --cert chain.pem --key key.pem --store bolt:sessions.bolt
+  sessioncb serve --store redis-cluster://10.0.0.1:7000,10.0.0.2:7000 --key-file fleet.keys --metrics 9100`,
 		Args: cobra.NoArgs,
 		RunE: operation(func([]string) error { return o.check() }, func(cmd *cobra.Command) error {
 			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}),
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	f.StringVar(&o.addr, "addr", "localhost:8443", "listen on `HOST:PORT`; port 0 takes a free one")
-	f.StringVar(&o.cert, "cert", "", "`FILE` with the certificate chain in PEM; without it a self-signed one is made at start")
-	f.StringVar(&o.key, "key", "", "`FILE` with the private key in PEM (default: in the file of --cert)")
-	f.StringVar(&o.store, "store", "memory", "keep sessions in `memory or bolt:PATH`")
-	f.StringVar(&o.keyFile, "key-file", "", "`FILE` with the keys that seal the sessions of a bolt store, made if there is none (default PATH.keys)")
-	f.StringVar(&o.name, "name", "", "`NAME` of this virtual host: sessions of one name are not resumed under another")
-	f.StringVar(&o.idContext, "id-context", "", "session id context, `text or hex:DIGITS`, at most 32 bytes (default: derived from the configuration)")
-	f.DurationVar(&o.timeout, "timeout", 2*time.Hour, "how long a session may be resumed, in whole seconds")
-	f.DurationVar(&o.grace, "grace", 5*time.Second, "how long running requests may take after a signal")
+	o.flags(cmd.Flags())
 	return cmd
-}
-
-// check finds what is wrong before anything is opened.
-func (o *serveOptions) check() (err error) {
-	if _, _, err := net.SplitHostPort(o.addr); err != nil {
-		return fmt.Errorf("--addr: %w", err)
-	}
-	if o.spec, err = parseStore(o.store); err != nil {
-		return err
-	}
-	if o.id, err = parseIDContext(o.idContext); err != nil {
-		return err
-	}
-	switch {
-	case o.key != "" && o.cert == "":
-		return errors.New("--key without --cert")
-	case o.keyFile != "" && o.spec.path == "":
-		return errors.New("--key-file is for a bolt store: what is in memory is sealed with a key of the process")
-	case o.timeout < time.Second || o.timeout%time.Second != 0:
-		return fmt.Errorf("--timeout %v is not a number of whole seconds above zero", o.timeout)
-	case o.grace < 0:
-		return fmt.Errorf("--grace %v is negative", o.grace)
-	}
-	if o.keyFile == "" {
-		o.keyFile = o.spec.keyFile()
-	}
-	return nil
-}
-
-func parseIDContext(s string) ([]byte, error) {
-	id := []byte(s)
-	if digits, ok := strings.CutPrefix(s, "hex:"); ok {
-		var err error
-		if id, err = hex.DecodeString(digits); err != nil || len(id) == 0 {
-			return nil, fmt.Errorf("--id-context %q: what follows hex: must be pairs of hexadecimal digits", s)
-		}
-	}
-	if len(id) > 32 {
-		return nil, fmt.Errorf("--id-context has %d bytes, 32 are the most", len(id))
-	}
-	return id, nil
 }
 
 // serve runs until ctx ends or a signal comes.
@@ -114,28 +56,36 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	context.AfterFunc(ctx, stop) // so that a second signal kills
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	cache, closeStore, err := o.spec.open(o.keyFile, log)
+	slog.SetDefault(log) // where packages write that have no Logger
+	cache, closeCache, err := o.openCache(log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore()) }()
+	defer func() { err = errors.Join(err, closeCache()) }()
 
 	conns := newConns(cache, log)
-	tlsContext, err := o.newContext(conns)
+	conns.earlyData = o.earlyData > 0
+	contexts, err := o.newContexts(conns)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release(tlsContext)) }()
+	defer func() { err = errors.Join(err, contexts.release()) }()
 
-	inner, err := ssl.Listen("tcp", o.addr, tlsContext)
+	inner, err := ssl.Listen("tcp", o.addr, contexts.standard)
 	if err != nil {
 		return err
 	}
+	stopMetrics, err := o.serveMetrics(conns, contexts, log)
+	if err != nil {
+		inner.Close()
+		return err
+	}
+	defer stopMetrics()
 	if _, err := fmt.Fprintf(stdout, "listening on %s\n", inner.Addr()); err != nil {
 		inner.Close()
 		return err
 	}
-	log.Info("serving", "store", o.spec.String(), "session_lifetime", o.timeout, "certificate", o.certificate())
+	o.logStart(log)
 
 	server := newServer(o.spec, log)
 	served := make(chan error, 1)
@@ -147,87 +97,68 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		o.shutDown(server, conns, log)
 		<-served
 	}
-	s := tlsContext.Stats()
+	var s ssl.Stats
+	for _, c := range contexts.all {
+		one := c.Stats()
+		s.AcceptGood += one.AcceptGood
+		s.Hits += one.Hits
+	}
 	log.Info("stopped", "handshakes", s.AcceptGood, "resumed", s.Hits)
 	return err
 }
 
-// newContext implies what Config.SessionCache would: the handlers are not the
-// Cache alone, because the lookups are noted.
-func (o *serveOptions) newContext(conns *conns) (*ssl.Context, error) {
-	certificate := ssl.Certificate{ChainFile: o.cert, KeyFile: o.key}
-	if o.cert == "" {
-		host, _, _ := net.SplitHostPort(o.addr)
-		var err error
-		if certificate, err = selfSigned(host); err != nil {
-			return nil, err
-		}
+// logStart says what is served, as far as it is not the default.
+func (o *serveOptions) logStart(log *slog.Logger) {
+	cert := o.cert
+	if cert == "" {
+		cert = "self-signed, made for this run: clients must be told not to verify it"
 	}
-	return ssl.NewContext(ssl.Config{
-		Name:             o.name,
-		Certificates:     []ssl.Certificate{certificate},
+	attrs := []any{"store", o.spec.String(), "session_lifetime", o.timeout, "certificate", cert}
+	for _, h := range o.virtualHosts {
+		attrs = append(attrs, "host", h.name)
+	}
+	log.Info("serving", attrs...)
+}
+
+// newContext makes the one that accepts. Its handlers are the Cache's, with the
+// lookups noted.
+func (o *serveOptions) newContext(conns *conns, cert ssl.Certificate, choose func(*tls.ClientHelloInfo) (*ssl.Context, error)) (*ssl.Context, error) {
+	cfg := o.config(conns.cache, o.name, cert)
+	cfg.GetConfigForClient = choose
+	c, err := ssl.NewContext(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetSessionCallbacks(conns.callbacks()); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// config is what they have in common.
+func (o *serveOptions) config(cache *sessioncb.Cache, name string, cert ssl.Certificate) ssl.Config {
+	cfg := ssl.Config{
+		Name:             name,
+		Certificates:     []ssl.Certificate{cert},
 		NextProtos:       []string{"http/1.1"},
-		SessionCallbacks: conns.callbacks(),
-		SessionCacheMode: ssl.CacheExternal,
-		Tickets:          ssl.TicketsStateful,
-		NumTickets:       1,
+		SessionCache:     cache,
+		MaxEarlyData:     o.earlyData,
 		SessionTimeout:   o.timeout,
+		MaxResumptionAge: o.maxAge,
 		SessionIDContext: o.id,
+		TrustEpoch:       o.epoch,
 		// After those of the Cache, which counts what was late.
 		LookupTimeout: lookupTimeout + time.Second,
 		StoreTimeout:  storeTimeout + time.Second,
-	})
-}
-
-func (o *serveOptions) certificate() string {
-	if o.cert == "" {
-		return "self-signed, made for this run: clients must be told not to verify it"
 	}
-	return o.cert
-}
-
-// connKey is where a request's context has its *conn.
-type connKey struct{}
-
-func newServer(spec storeSpec, log *slog.Logger) *http.Server {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { answer(w, r, spec) })
-	return &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
-		},
-		ConnState: func(c net.Conn, s http.ConnState) {
-			if s == http.StateActive {
-				c.(*conn).markActive()
-			}
-		},
-	}
-}
-
-// answer says what the log says, one "name: value" a line. What the client
-// chose is quoted if it is not plain.
-func answer(w http.ResponseWriter, r *http.Request, spec storeSpec) {
-	report := &r.Context().Value(connKey{}).(*conn).report
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	kind, _, _ := strings.Cut(spec.String(), ":")
-	for _, line := range [][2]string{
-		{"version", tls.VersionName(report.state.Version)},
-		{"suite", tls.CipherSuiteName(report.state.CipherSuite)},
-		{"server name", printable(report.state.ServerName)},
-		{"resumed", report.resumed},
-		{"offered", report.offered},
-		{"session", report.session},
-		{"store", kind},
-	} {
-		if line[1] == "" {
-			line[1] = "-"
+	if o.clientCA != "" {
+		cfg.CAFile, cfg.Verify = o.clientCA, ssl.VerifyRequired
+		if o.clientAuth == "request" {
+			cfg.Verify = ssl.VerifyPeer
 		}
-		fmt.Fprintf(w, "%s: %s\n", line[0], line[1])
 	}
+	return cfg
 }
 
 // shutDown lets running requests finish, within the grace.
@@ -245,13 +176,17 @@ func (o *serveOptions) shutDown(server *http.Server, conns *conns, log *slog.Log
 // releaseTimeout is how long connections may take to end after they were closed.
 const releaseTimeout = 10 * time.Second
 
-// release closes the Context and waits until nothing uses the store any more.
-func release(c *ssl.Context) error {
-	c.Close()
+// release closes the contexts and waits until nothing uses the store any more.
+func (cs *contexts) release() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	if err := c.Wait(ctx); err != nil {
-		return fmt.Errorf("connections did not end: %w", err)
+	for _, c := range cs.all {
+		c.Close()
 	}
-	return nil
+	for _, c := range cs.all {
+		if waitErr := c.Wait(ctx); waitErr != nil {
+			err = fmt.Errorf("connections did not end: %w", waitErr)
+		}
+	}
+	return err
 }

@@ -48,15 +48,21 @@ func attr(name, value string) string {
 // none. It returns the answer.
 func (w way) handshake(t *testing.T, p *process, in, out string, resumes bool) map[string]string {
 	t.Helper()
-	client, answer := sClient(t, p, w.flag, in, out)
+	return w.handshakeAs(t, p, "localhost", in, out, resumes)
+}
+
+// handshakeAs is handshake with another server name.
+func (w way) handshakeAs(t *testing.T, p *process, name, in, out string, resumes bool) map[string]string {
+	t.Helper()
+	client, answer := sClient(t, p, w.flag, name, in, out)
 	said, resumed := "New "+w.name, fullHandshake
 	if resumes {
 		said, resumed = "Reused "+w.name, w.resumed
 	}
-	want := map[string]string{"client": said, "version": w.version, "server name": "localhost", "resumed": resumed}
+	want := map[string]string{"client": said, "version": w.version, "server name": name, "resumed": resumed}
 	got := map[string]string{"client": client}
-	for _, name := range []string{"version", "server name", "resumed"} {
-		got[name] = answer[name]
+	for _, field := range []string{"version", "server name", "resumed"} {
+		got[field] = answer[field]
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("client and answer (-want +got):\n%s", diff)
@@ -64,7 +70,7 @@ func (w way) handshake(t *testing.T, p *process, in, out string, resumes bool) m
 	if len(answer["session"]) != 16 {
 		t.Errorf("the session's short id is %q", answer["session"])
 	}
-	p.awaitLog(t, 1, "msg=handshake", attr("version", w.version), attr("server_name", "localhost"),
+	p.awaitLog(t, 1, "msg=handshake", attr("version", w.version), attr("server_name", name),
 		attr("resumed", resumed), attr("session", answer["session"]))
 	return answer
 }

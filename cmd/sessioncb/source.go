@@ -30,7 +30,9 @@ type entry struct {
 
 	// Of a store only:
 	storedBytes int
-	storedUntil time.Time
+	storedUntil time.Time // zero: it says none
+	sealedBy    string    // the id of the key, "" if the value is not sealed
+	idContext   []byte    // as the envelope has it
 }
 
 func (e *entry) close() {
@@ -128,12 +130,9 @@ const sessionPEM = "SSL SESSION PARAMETERS"
 
 // bolt opens a session store to read it; with keys the sessions are unsealed.
 func (o *inspectOptions) bolt() (*source, error) {
-	var keys *sessioncb.KeyRing
-	if o.keyFile != "" {
-		var err error
-		if keys, err = sessioncb.LoadKeyFile(o.keyFile); err != nil {
-			return nil, err
-		}
+	keys, err := loadKeys(o.keyFile)
+	if err != nil {
+		return nil, err
 	}
 	store, err := boltstore.Open(o.file, boltstore.Options{ReadOnly: true})
 	if err != nil {
@@ -141,23 +140,49 @@ func (o *inspectOptions) bolt() (*source, error) {
 	}
 	return &source{format: "bolt file", close: store.Close, each: func(f func(*entry) error) error {
 		return store.ForEach(func(key sessioncb.Key, value []byte, expires time.Time) error {
-			e := &entry{id: key.ID, storedBytes: len(value), storedUntil: expires}
-			if keys != nil {
-				e.session, e.err = unseal(keys, key, value)
-			}
+			e := storedEntry(key, value, expires)
+			e.unseal(keys, value)
 			return f(e)
 		})
 	}}, nil
 }
 
-// unseal opens one value of the store.
-func unseal(keys *sessioncb.KeyRing, key sessioncb.Key, value []byte) (*ssl.Session, error) {
-	r, err := keys.Codec().Decode(key, value)
-	switch {
-	case err != nil:
-		return nil, err
-	case time.Now().After(r.Expires):
-		return nil, errors.New("expired")
+// loadKeys loads a key file, or nothing if path is "".
+func loadKeys(path string) (*sessioncb.KeyRing, error) {
+	if path == "" {
+		return nil, nil
 	}
-	return ssl.ParseSession(r.DER)
+	return sessioncb.LoadKeyFile(path)
+}
+
+// storedEntry is what a value of a store says of itself. Without a time of
+// expiry from the store, that of the envelope is taken.
+func storedEntry(key sessioncb.Key, value []byte, expires time.Time) *entry {
+	e := &entry{id: key.ID, storedBytes: len(value), storedUntil: expires}
+	if envelope, err := sessioncb.ParseEnvelope(value); err == nil {
+		e.sealedBy, e.idContext = envelope.KeyID, envelope.IDContext
+		if expires.IsZero() {
+			e.storedUntil = envelope.Expires
+		}
+	}
+	return e
+}
+
+// unseal opens the value, with keys if it is sealed. It uses its memory.
+func (e *entry) unseal(keys *sessioncb.KeyRing, value []byte) {
+	codec := sessioncb.InsecurePlaintext()
+	if e.sealedBy != "" {
+		if keys == nil {
+			return
+		}
+		codec = keys.Codec()
+	}
+	switch r, err := codec.Decode(sessioncb.Key{ID: e.id}, value); {
+	case err != nil:
+		e.err = err
+	case !r.Expires.IsZero() && time.Now().After(r.Expires):
+		e.err = errors.New("expired")
+	default:
+		e.session, e.err = ssl.ParseSession(r.DER)
+	}
 }

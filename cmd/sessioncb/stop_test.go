@@ -55,14 +55,14 @@ func TestStopWithConnections(t *testing.T) {
 
 // blocked is a server in the test whose request handler waits.
 type blocked struct {
-	o       serveOptions
-	server  *http.Server
-	conns   *conns
-	log     logBuffer
-	addr    string
-	context *ssl.Context
-	entered chan struct{} // the handler runs
-	served  chan error
+	o        serveOptions
+	server   *http.Server
+	conns    *conns
+	log      logBuffer
+	addr     string
+	contexts *contexts
+	entered  chan struct{} // the handler runs
+	served   chan error
 }
 
 // newBlocked serves; the handler waits in wait.
@@ -76,15 +76,15 @@ func newBlocked(t *testing.T, grace time.Duration, wait func(*http.Request)) *bl
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(&b.log, nil))
-	cache, _, err := b.o.spec.open("", log)
+	cache, _, err := b.o.openCache(log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.conns = newConns(cache, log)
-	if b.context, err = b.o.newContext(b.conns); err != nil {
+	if b.contexts, err = b.o.newContexts(b.conns); err != nil {
 		t.Fatal(err)
 	}
-	inner, err := ssl.Listen("tcp", b.o.addr, b.context)
+	inner, err := ssl.Listen("tcp", b.o.addr, b.contexts.standard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func (b *blocked) stop(t *testing.T) {
 	t.Helper()
 	b.o.shutDown(b.server, b.conns, slog.New(slog.NewTextHandler(&b.log, nil)))
 	<-b.served
-	if err := release(b.context); err != nil {
+	if err := b.contexts.release(); err != nil {
 		t.Error(err)
 	}
 	b.conns.mu.Lock()

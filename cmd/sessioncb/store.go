@@ -1,96 +1,98 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
-	"strings"
+	"os"
 	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
 
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/boltstore"
+	"github.com/sessioncb/openssl/sessioncb/memcachestore"
 	"github.com/sessioncb/openssl/sessioncb/memstore"
+	"github.com/sessioncb/openssl/sessioncb/redisstore"
 )
 
-// storeSpec is the value of --store.
-type storeSpec struct {
-	path string // of the bolt file; "" is memory
+// openStore is a store with what the command does beside the Cache.
+type openStore struct {
+	sessioncb.Store
+	close func() error
+	// each walks over the sessions; nil: this kind cannot list.
+	each func(ctx context.Context, f func(key sessioncb.Key, value []byte, expires time.Time) error) error
 }
 
-func parseStore(s string) (storeSpec, error) {
-	if s == "memory" {
-		return storeSpec{}, nil
-	}
-	if path, ok := strings.CutPrefix(s, "bolt:"); ok && path != "" {
-		return storeSpec{path}, nil
-	}
-	return storeSpec{}, fmt.Errorf("--store %q is neither memory nor bolt:PATH", s)
-}
+// access is what a store is opened for.
+type access int
 
-func (s storeSpec) String() string {
-	if s.path == "" {
-		return "memory"
-	}
-	return "bolt:" + s.path
-}
-
-// keyFile is where the keys are if --key-file does not say.
-func (s storeSpec) keyFile() string { return s.path + ".keys" }
-
-// storeTimeout bounds one write to the store, and lookupTimeout one lookup. A
-// file on a busy disk is slow at times, and here it is better to wait for it
-// than to miss.
 const (
-	storeTimeout  = 5 * time.Second
-	lookupTimeout = time.Second
+	toServe access = iota // a bolt file that is not there is made
+	toRead                // a bolt file is opened read-only
+	toRemove
 )
 
-// open opens the store with its keys, and makes both if they are not there.
-// The caller must call close.
-func (s storeSpec) open(keyFile string, log *slog.Logger) (cache *sessioncb.Cache, close func() error, err error) {
-	var store sessioncb.Store
-	var keys *sessioncb.KeyRing
-	close = func() error { return nil }
-	if s.path == "" {
-		keys = sessioncb.ProcessKey()
-		if store, err = memstore.New(memstore.Options{}); err != nil {
-			return nil, nil, err
-		}
-	} else {
-		bolt, err := boltstore.Open(s.path, boltstore.Options{})
+// open opens the store. A shared one need not be reachable yet.
+func (s storeSpec) open(a access) (*openStore, error) {
+	switch s.kind {
+	case "memory":
+		store, err := memstore.New(memstore.Options{})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		// Keys come second: a file in use by another server is left with its own.
-		if keys, err = loadOrMakeKeys(keyFile, log); err != nil {
-			bolt.Close()
-			return nil, nil, err
-		}
-		store, close = bolt, bolt.Close
+		return &openStore{Store: store, close: func() error { return nil }}, nil
+	case "bolt":
+		return s.openBolt(a)
+	case "memcache":
+		return s.openMemcache()
 	}
-	cache, err = sessioncb.NewCache(store, sessioncb.CacheOptions{
-		Keys: keys, LookupTimeout: lookupTimeout, PutTimeout: storeTimeout, Logger: log,
-	})
+	client, err := s.redisClient()
 	if err != nil {
-		close()
-		return nil, nil, err
-	}
-	return cache, close, nil
-}
-
-// loadOrMakeKeys makes the file if there is none. Of several processes that
-// do so at once one makes it, and all load the same.
-func loadOrMakeKeys(path string, log *slog.Logger) (*sessioncb.KeyRing, error) {
-	keys, err := sessioncb.LoadKeyFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return keys, err
-	}
-	switch err := sessioncb.WriteKeyFile(path); {
-	case err == nil:
-		log.Info("made a key file", "path", path)
-	case !errors.Is(err, fs.ErrExist):
 		return nil, err
 	}
-	return sessioncb.LoadKeyFile(path)
+	store, err := redisstore.New(client, redisstore.Options{Prefix: s.prefix, WaitReplicas: s.waitReplicas})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &openStore{Store: store, close: client.Close, each: store.ForEach}, nil
+}
+
+func (s storeSpec) openBolt(a access) (*openStore, error) {
+	if a == toRemove { // a wrong path makes no file
+		if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	store, err := boltstore.Open(s.path, boltstore.Options{ReadOnly: a == toRead})
+	if err != nil {
+		return nil, err
+	}
+	each := func(ctx context.Context, f func(sessioncb.Key, []byte, time.Time) error) error {
+		return store.ForEach(func(key sessioncb.Key, value []byte, expires time.Time) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return f(key, value, expires)
+		})
+	}
+	return &openStore{Store: store, close: store.Close, each: each}, nil
+}
+
+func (s storeSpec) openMemcache() (*openStore, error) {
+	var servers memcache.ServerList
+	if err := servers.SetServers(s.hosts...); err != nil {
+		return nil, fmt.Errorf("memcache: %w", err)
+	}
+	client := memcache.NewFromSelector(&servers)
+	client.Timeout = sharedTimeout
+	client.MaxIdleConns = 32
+	store, err := memcachestore.New(client, memcachestore.Options{Prefix: s.prefix})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &openStore{Store: store, close: client.Close}, nil
 }

@@ -279,7 +279,7 @@ func TestServerFull(t *testing.T) {
 // empty.
 func TestRestart(t *testing.T) {
 	server := testserver.Redis(t)
-	s := store(t, client(t, redis.UniversalOptions{Addrs: []string{server.Addr()}}), Options{})
+	s := store(t, client(t, redis.UniversalOptions{Addrs: []string{server.Addr()}, MaxRetries: 1, DialerRetries: 1}), Options{})
 	k := sessioncb.Key{ID: []byte("k")}
 	if err := s.Put(t.Context(), k, []byte("v"), time.Hour); err != nil {
 		t.Fatal(err)

@@ -76,13 +76,7 @@ func TestSentinel(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	cluster := testserver.RedisCluster(t, 3, 1)
-	connect := func(t testing.TB) redis.UniversalClient {
+	conformance(t, Options{WaitReplicas: 1, WaitTimeout: time.Second}, func(t testing.TB) redis.UniversalClient {
 		return client(t, redis.UniversalOptions{Addrs: cluster.Addrs()})
-	}
-	t.Run("plain", func(t *testing.T) {
-		conformance(t, Options{}, connect, cluster.Pause, cluster.Resume)
-	})
-	t.Run("WAIT", func(t *testing.T) {
-		conformance(t, Options{WaitReplicas: 1, WaitTimeout: time.Second}, connect, cluster.Pause, cluster.Resume)
-	})
+	}, cluster.Pause, cluster.Resume)
 }

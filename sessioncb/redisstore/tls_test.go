@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -91,5 +92,26 @@ func TestTLSAndUser(t *testing.T) {
 	o.TLSConfig = nil
 	if _, err := store(t, client(t, o), Options{}).Get(t.Context(), k); err == nil {
 		t.Error("without TLS")
+	}
+}
+
+// TestUserOfACluster: what a user needs there, as docs/stores.md has it.
+func TestUserOfACluster(t *testing.T) {
+	cluster := testserver.RedisCluster(t, 3, 1, "--user", "sessions", "on", ">secret", "~sessioncb:*",
+		"+get", "+set", "+del", "+getdel", "+wait", "+scan", "+pttl", "+cluster|slots", "+command")
+	s := store(t, client(t, redis.UniversalOptions{Addrs: cluster.Addrs(), Username: "sessions", Password: "secret"}),
+		Options{WaitReplicas: 1, WaitTimeout: time.Second})
+	want := fill(t, s, 50)
+	if got := walk(t, s); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("there are %s", got)
+	}
+	for i := range 50 {
+		k := sessioncb.Key{ID: fmt.Appendf(nil, "\x00%d\xff", i)}
+		if v, err := s.Claim(t.Context(), k); err != nil || string(v) != fmt.Sprint("value ", i) {
+			t.Errorf("Claim: %q, %v", v, err)
+		}
+		if err := s.Delete(t.Context(), k); err != nil {
+			t.Errorf("Delete: %v", err)
+		}
 	}
 }

@@ -250,7 +250,7 @@ static void switch_to_strict(report *r, switch_place place, int set_verify)
     hosts_close(&h);
 }
 
-/* Certificate yes, ticket count and options no. */
+/* Certificate and ciphers yes, ticket count and options no. */
 static void R33_what_switches(report *r, int version)
 {
     const char *name = version_name(version);
@@ -263,11 +263,16 @@ static void R33_what_switches(report *r, int version)
     SSL_CTX_use_certificate(h.second, certificate);
     SSL_CTX_use_PrivateKey(h.second, key);
     SSL_CTX_set_num_tickets(h.second, 5);
+    SSL_CTX_set_cipher_list(h.second, "ECDHE-ECDSA-CHACHA20-POLY1305");
+    SSL_CTX_set_ciphersuites(h.second, "TLS_CHACHA20_POLY1305_SHA256");
     c = connect_host(&h, "b.example", NULL);
     check(r, handshake(&c) && exchange(&c), "%s: switched", name);
     shown = SSL_get0_peer_certificate(c.client);
     check(r, shown != NULL && X509_cmp(shown, certificate) == 0,
           "%s: the client sees host B's certificate", name);
+    check(r, strstr(SSL_get_cipher_name(c.server), "CHACHA20") != NULL,
+          "%s: %s: the ciphers are the new context's", name,
+          SSL_get_cipher_name(c.server));
     check(r, (SSL_get_options(c.server) & SSL_OP_NO_TICKET) != 0
              && (SSL_CTX_get_options(h.second) & SSL_OP_NO_TICKET) == 0,
           "%s: the options are the first context's", name);

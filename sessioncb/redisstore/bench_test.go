@@ -1,0 +1,60 @@
+package redisstore
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sessioncb/openssl/internal/testserver"
+	"github.com/sessioncb/openssl/sessioncb"
+)
+
+// BenchmarkStore: a session is put and got, or put and claimed, on loopback.
+func BenchmarkStore(b *testing.B) {
+	single, cluster := testserver.Redis(b), testserver.RedisCluster(b, 3, 1)
+	for _, bench := range []struct {
+		name  string
+		addrs []string
+		o     Options
+	}{
+		{"single", []string{single.Addr()}, Options{}},
+		{"cluster", cluster.Addrs(), Options{}},
+		{"cluster, WAIT 1", cluster.Addrs(), Options{WaitReplicas: 1, WaitTimeout: time.Second}},
+	} {
+		s := store(b, client(b, redis.UniversalOptions{Addrs: bench.addrs}), bench.o)
+		value := make([]byte, 300)
+		var n atomic.Int64
+		for _, step := range []string{"Put", "PutGet", "PutClaim"} {
+			for _, goroutines := range []int{1, 32} {
+				b.Run(fmt.Sprintf("%s/%s/%d", bench.name, step, goroutines), func(b *testing.B) {
+					b.SetParallelism(goroutines)
+					run := func(next func() bool) {
+						for next() {
+							k := sessioncb.Key{ID: fmt.Append(nil, n.Add(1))}
+							err := s.Put(b.Context(), k, value, time.Minute)
+							switch {
+							case err != nil:
+							case step == "PutGet":
+								_, err = s.Get(b.Context(), k)
+							case step == "PutClaim":
+								_, err = s.Claim(b.Context(), k)
+							}
+							if err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					}
+					if goroutines == 1 {
+						run(b.Loop)
+						return
+					}
+					b.RunParallel(func(pb *testing.PB) { run(pb.Next) })
+				})
+			}
+		}
+	}
+}
