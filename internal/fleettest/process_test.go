@@ -44,7 +44,8 @@ func newProcess(t testing.TB, name string, argument any, change func(*exec.Cmd))
 		return nil, err
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), processVariable+"="+name, argumentVariable+"="+string(arg))
+	cmd.Env = append(os.Environ(), processVariable+"="+name, argumentVariable+"="+string(arg),
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=50") // not a second for each process
 	cmd.Stderr = os.Stderr
 	if change != nil {
 		change(cmd)
