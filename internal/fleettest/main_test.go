@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	if n := len(crowded.processes); n > mostCrowded {
-		fmt.Fprintf(os.Stderr, "%d server processes had more than GOMAXPROCS + 16 threads at the end: %q\n", n, crowded.processes)
+		fmt.Fprintf(os.Stderr, "%d server processes had more than GOMAXPROCS + %d threads at the end: %q\n", n, spareThreads, crowded.processes)
 		code = 1
 	}
 	os.Exit(code)

@@ -337,15 +337,15 @@ func (r *rig) bounded() {
 	switch {
 	case s.Threads == 0 || s.Threads >= handshakes:
 		r.t.Errorf("%d threads at the end with GOMAXPROCS %d", s.Threads, s.Procs)
-	case s.Threads > s.Procs+16:
+	case s.Threads > s.Procs+spareThreads:
 		crowded.mu.Lock()
 		defer crowded.mu.Unlock()
 		crowded.processes = append(crowded.processes, fmt.Sprintf("%s: %d threads", r.t.Name(), s.Threads))
 	}
 }
 
-// crowded are the server processes that ended with more than GOMAXPROCS + 16
-// threads, fewer than one for each handshake. The Go runtime starts another
+// crowded are the server processes that ended with more than GOMAXPROCS +
+// spareThreads threads, fewer than one for each handshake. The Go runtime starts another
 // thread when one is in C for too long, and one that the system takes off its
 // processor there is: on a machine that does much else it happens now and then,
 // and threads, once made, stay. What makes threads wait for the store makes it

@@ -2,4 +2,7 @@
 
 package fleettest
 
-const slowdown = 3
+const (
+	slowdown     = 3
+	spareThreads = 24 // they are in C for longer
+)

@@ -2,6 +2,10 @@
 
 package fleettest
 
-// slowdown is how much slower this build is: it scales time limits, never what
-// is asserted.
-const slowdown = 1
+const (
+	// slowdown is how much slower this build is: it scales time limits.
+	slowdown = 1
+	// spareThreads are the threads that a server process may have at the end
+	// beside GOMAXPROCS: see crowded.
+	spareThreads = 16
+)
