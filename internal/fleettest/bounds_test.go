@@ -110,14 +110,15 @@ func TestBreaker(t *testing.T) {
 	for _, x := range []struct {
 		name  string
 		begin func(t *testing.T, p *parts)
-		seen  string // in the errors of the store
-		ends  string // what becomes of a call that is made
+		wait  time.Duration // for the store
+		seen  string        // in the errors of the store
+		ends  string        // what becomes of a call that is made
 	}{
-		{"connections are refused", func(t *testing.T, p *parts) { p.relay.to("") }, "connection refused", "Error"},
-		{"black hole", func(t *testing.T, p *parts) { p.relay.to(testserver.BlackHole(t).Addr()) }, "deadline exceeded", "Timeout"},
+		{"connections are refused", func(t *testing.T, p *parts) { p.relay.to("") }, patience, "connection refused", "Error"},
+		{"black hole", func(t *testing.T, p *parts) { p.relay.to(testserver.BlackHole(t).Addr()) }, 100 * time.Millisecond, "deadline exceeded", "Timeout"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			p := newParts(t, setup{BreakerFailures: 4, BreakerPause: pause, Hasty: 100 * time.Millisecond})
+			p := newParts(t, setup{BreakerFailures: 4, BreakerPause: pause, Hasty: x.wait})
 			r := p.rig
 			r.primeAll() // at the other door, whose breakers stay closed
 			r = r.through(hasty)
@@ -182,7 +183,7 @@ func TestBreaker(t *testing.T) {
 				return b.Get.State == sessioncb.BreakerClosed && b.Put.State == sessioncb.BreakerClosed
 			})
 			for _, v := range versions {
-				until(t, "resumed by the store", func() bool { // at this door, which waits for 100 ms only
+				until(t, "resumed by the store", func() bool { // at this door, which may wait for 100 ms only
 					before := r.state()
 					seen := r.atOnce(v, r.offers[v][:1])
 					return seen[0].resumed && r.state().since(before)["Hits.Store"] == 1

@@ -204,7 +204,7 @@ func (s state) counters() moves {
 		add("Removals."+reason.String()+".", n)
 	}
 	add("Handlers.", s.Handlers)
-	delete(m, "Handlers.Errors") // as many as there are failed lookups
+	delete(m, "Handlers.Errors") // see counted
 	add("Served.", s.Served)
 	for _, n := range s.Served.Failed {
 		m["Served.Failed"] += n
@@ -230,7 +230,16 @@ func (r *rig) counted(before state, want moves) state {
 	if diff := cmp.Diff(want, now.since(before)); diff != "" {
 		r.t.Errorf("counters (-want +got):\n%s%s", diff, r.why(now))
 	}
+	if got, want := int(now.Handlers.Errors-before.Handlers.Errors), now.failedLookups()-before.failedLookups(); got != want {
+		r.t.Errorf("HandlerStats.Errors moved by %d, want %d", got, want)
+	}
 	return now
+}
+
+// failedLookups are those that ended with an error.
+func (s state) failedLookups() int {
+	l := s.Stats.Lookups
+	return int(l.Offered() - l.Hit - l.Miss - l.Junk - l.Expired - l.OtherContext)
 }
 
 // why are the store's errors, for a failure's message.
