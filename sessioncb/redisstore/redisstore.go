@@ -19,6 +19,7 @@
 //		DialTimeout:           500 * time.Millisecond,
 //		ReadTimeout:           500 * time.Millisecond,
 //		MaxRetries:            1,
+//		DialerRetries:         1, // else five: a refused connection looks like a slow one
 //	})
 //
 // # The server
