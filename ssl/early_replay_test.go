@@ -113,7 +113,7 @@ func replayRounds(t *testing.T, wrap func(net.Conn) net.Conn, store claimingStor
 		c.Close()
 		const data = "pay once"
 		flight := firstFlight(t, client, got.last(t), data)
-		got.close()
+		got.forget()
 		var r replayed
 		var ready, done sync.WaitGroup
 		ready.Add(nodes)

@@ -208,13 +208,17 @@ func (s *store) counts() (news, gets, hits int) {
 
 // clientSessions collects a client's new sessions, as copies to be closed.
 type clientSessions struct {
-	mu   sync.Mutex
-	list []*Session
+	mu     sync.Mutex
+	list   []*Session
+	closed bool // a handler that is late keeps nothing
 }
 
 func (s *clientSessions) NewSession(_ context.Context, _ sessioncb.Conn, v sessioncb.Session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
 	s.list = append(s.list, v.(*Session))
 	return true
 }
@@ -230,13 +234,21 @@ func (s *clientSessions) last(t testing.TB) *Session {
 	return s.list[len(s.list)-1]
 }
 
+// forget closes what there is, and goes on collecting.
+func (s *clientSessions) forget() {
+	s.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = false
+}
+
 func (s *clientSessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.list {
 		v.Close()
 	}
-	s.list = nil
+	s.list, s.closed = nil, true
 }
 
 // newClient makes a client context for one version that collects its sessions.
