@@ -55,10 +55,9 @@ type Conn struct {
 	hs          handshakeStep
 	early       earlyData
 
-	rd        readStep
-	wr        writeStep
-	flushing  atomic.Bool // flushSoon waits for its turn
-	answering atomic.Bool // flushSoon has wr.mu
+	rd       readStep
+	wr       writeStep
+	flushing atomic.Bool // flushSoon waits for its turn
 
 	readDeadline, writeDeadline deadline
 	closing                     atomic.Bool
@@ -107,6 +106,7 @@ type (
 	}
 	writeStep struct {
 		mu                sync.Mutex
+		calls             atomic.Int32 // of the program, that have mu or wait for it
 		run, flush, close step
 		buf               []byte
 		n                 int // of buf, taken by OpenSSL
@@ -300,8 +300,8 @@ func (c *Conn) CloseWrite() error {
 	if !c.established.Load() || c.result != nil {
 		return &Error{Op: "close write", Err: errors.New("the handshake has not finished")}
 	}
-	c.wr.mu.Lock()
-	defer c.wr.mu.Unlock()
+	c.wr.lock()
+	defer c.wr.unlock()
 	if c.wr.err != nil {
 		return c.wr.err
 	}
@@ -378,7 +378,7 @@ func (c *Conn) lockForClose() bool {
 	if c.wr.mu.TryLock() {
 		return true
 	}
-	if !c.answering.Load() {
+	if c.wr.calls.Load() > 0 {
 		return false
 	}
 	limit := time.Now().Add(closeNotifyTimeout)
@@ -386,6 +386,19 @@ func (c *Conn) lockForClose() bool {
 	c.nc.SetWriteDeadline(limit)
 	c.wr.mu.Lock()
 	return true
+}
+
+// lock and unlock are for a call of the program; what sends for OpenSSL takes
+// mu alone. Close finds mu taken and calls 0 only if the holder needs no more
+// than the transport.
+func (w *writeStep) lock() {
+	w.calls.Add(1)
+	w.mu.Lock()
+}
+
+func (w *writeStep) unlock() {
+	w.calls.Add(-1)
+	w.mu.Unlock()
 }
 
 // free frees the SSL. No operation is inside it: each holds mu for its call.

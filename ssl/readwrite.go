@@ -70,8 +70,8 @@ func (c *Conn) Write(b []byte) (int, error) {
 // write writes b as early data, or a server's answer to it, if the handshake
 // has not finished.
 func (c *Conn) write(b []byte) (int, error) {
-	c.wr.mu.Lock()
-	defer c.wr.mu.Unlock()
+	c.wr.lock()
+	defer c.wr.unlock()
 	if c.wr.err != nil {
 		return 0, c.wr.err
 	}
@@ -162,8 +162,6 @@ func (c *Conn) flushSoon() {
 		c.wr.mu.Lock()
 		defer c.wr.mu.Unlock()
 		c.flushing.Store(false)
-		c.answering.Store(true)
-		defer c.answering.Store(false)
 		if c.wr.err == nil {
 			if err := c.flush(); err != nil && !isTimeout(err) {
 				c.wr.err = transportError("write", err)
