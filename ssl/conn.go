@@ -92,6 +92,7 @@ type (
 		refused  error // by GetConfigForClient: the next step fails
 		slot     bool  // has a slot of the gate
 		until    cshim.Until
+		end      time.Time // of the running call, or zero
 		early    []byte // to be filled
 		begun    bool
 		needSlot bool
@@ -317,7 +318,7 @@ func (c *Conn) CloseWrite() error {
 func (c *Conn) sendClose() error {
 	err := c.tr.output(c.wr.close)
 	if c.wr.result.Sessions {
-		c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
+		c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
 	}
 	switch {
 	case err != nil:

@@ -71,10 +71,36 @@ func contained[T any](f func() T, failure func(*HandlerPanicError) T, handler st
 	return result
 }
 
+// immediate says whether h's calls never wait, and are made where they are.
+func immediate(h any) bool {
+	i, ok := h.(sessioncb.Immediate)
+	return ok && i.Immediate()
+}
+
+// inPlace runs f on this goroutine, where a panic does not reach the caller.
+func inPlace[T any](f func() T, failure func(*HandlerPanicError) T, handler string) (v T) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = failure(&HandlerPanicError{Handler: handler, Value: p, Stack: debug.Stack()})
+		}
+	}()
+	return f()
+}
+
 // limits are the ends that a handler's context follows.
 type limits struct {
 	deadline *deadline // nil: none
 	closed   <-chan struct{}
+	end      time.Time // zero: none
+}
+
+// within returns the context of a handler, which has so long and no longer.
+func (l limits) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(d)
+	if !l.end.IsZero() && l.end.Before(end) {
+		end = l.end
+	}
+	return context.WithDeadline(ctx, end)
 }
 
 // wait returns what the handler sent, or false once its time is over; cancel
@@ -112,21 +138,28 @@ func (s *side) get(ctx context.Context, l limits, c sessioncb.Conn, id []byte) (
 	if h == nil {
 		return sessioncb.Answer{}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.options.lookup)
-	defer cancel()
-	result := contained(func() found {
+	ask := func() found {
 		a, err := h.GetSession(ctx, c, id)
 		return found{a, err}
-	}, func(e *HandlerPanicError) found {
+	}
+	failed := func(e *HandlerPanicError) found {
 		s.panicked(e)
 		return found{err: e}
-	}, "Get")
-	f, ok := wait(ctx, cancel, l, result)
-	switch {
-	case !ok:
-		s.counts.late.Add(1)
-		return sessioncb.Answer{}, errHandlerLate
-	case f.err != nil:
+	}
+	var f found
+	if immediate(h) {
+		f = inPlace(ask, failed, "Get")
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = l.within(ctx, s.options.lookup)
+		defer cancel()
+		var ok bool
+		if f, ok = wait(ctx, cancel, l, contained(ask, failed, "Get")); !ok {
+			s.counts.late.Add(1)
+			return sessioncb.Answer{}, errHandlerLate
+		}
+	}
+	if f.err != nil {
 		s.counts.errors.Add(1)
 		return sessioncb.Answer{}, f.err
 	}
@@ -142,9 +175,7 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		return nil
 	}
 	v := lend(b, b.Snapshot())
-	ctx, cancel := context.WithTimeout(ctx, s.options.store)
-	defer cancel()
-	result := contained(func() error {
+	tell := func() error {
 		kept := false
 		defer func() {
 			// Also after a panic or Goexit. A kept session becomes a private
@@ -155,11 +186,17 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		}()
 		kept = h.NewSession(ctx, c, v)
 		return nil
-	}, func(e *HandlerPanicError) error {
+	}
+	failed := func(e *HandlerPanicError) error {
 		s.panicked(e)
 		return e
-	}, "New")
-	err, ok := wait(ctx, cancel, l, result)
+	}
+	if immediate(h) {
+		return inPlace(tell, failed, "New")
+	}
+	ctx, cancel := l.within(ctx, s.options.store)
+	defer cancel()
+	err, ok := wait(ctx, cancel, l, contained(tell, failed, "New"))
 	if !ok {
 		s.counts.late.Add(1)
 		v.unshare() // the handler still runs: it goes on with a private object

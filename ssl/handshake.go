@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync/atomic"
+	"time"
 
 	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
@@ -15,10 +17,23 @@ func (c *Conn) Handshake() error {
 	if c.established.Load() {
 		return c.result
 	}
+	within := time.Duration(0)
+	if c.server {
+		within = max(c.ctx.timeout, 0)
+	}
+	select {
+	case c.handshaking <- struct{}{}: // nobody else runs it: no context is needed
+		defer c.yield()
+		if c.established.Load() {
+			return c.result
+		}
+		return c.advance(context.Background(), within)
+	default:
+	}
 	ctx := context.Background()
-	if c.server && c.ctx.timeout > 0 {
+	if within > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.ctx.timeout)
+		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
 	return c.HandshakeContext(ctx)
@@ -43,22 +58,37 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	case <-c.closed:
 		return net.ErrClosed
 	}
-	defer func() { <-c.handshaking }()
+	defer c.yield()
 	if c.established.Load() {
 		return c.result
 	}
-	return c.advance(ctx)
+	return c.advance(ctx, 0)
 }
 
-// advance runs the handshake as far as hs.until says; the caller holds the
-// token, and has seen that it has not ended.
-func (c *Conn) advance(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
-	err := c.handshake(ctx)
-	if !stop() {
-		err = ctx.Err()
+// advance runs the handshake as far as hs.until says, within ctx and, unless it
+// is 0, a time; the caller holds the token, and has seen that it has not ended.
+func (c *Conn) advance(ctx context.Context, within time.Duration) error {
+	var late atomic.Bool
+	var timer *time.Timer
+	c.hs.end = time.Time{}
+	if within > 0 {
+		c.hs.end = time.Now().Add(within)
+		timer = time.AfterFunc(within, func() { late.Store(true); c.nc.Close() })
 	}
-	if isTimeout(err) && ctx.Err() == nil {
+	stop := func() bool { return true }
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() { c.nc.Close() })
+	}
+	err := c.handshake(ctx)
+	if timer != nil {
+		timer.Stop()
+	}
+	switch {
+	case !stop():
+		err = ctx.Err()
+	case late.Load():
+		err = context.DeadlineExceeded
+	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
 	}
 	if err == nil && c.hs.result.Status == cshim.Early {
@@ -76,7 +106,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 	for {
 		h.needSlot = false
 		if err := c.tr.input(h.run); err != nil {
-			c.announce(ctx, limits{&c.readDeadline, c.closed}) // of a step whose bytes could not leave
+			c.announce(ctx, c.handshakeLimits()) // of a step whose bytes could not leave
 			return c.cut(err)
 		}
 		if h.needSlot {
@@ -87,7 +117,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 		}
 		r := h.result
 		if r.Sessions {
-			c.announce(ctx, limits{&c.readDeadline, c.closed})
+			c.announce(ctx, c.handshakeLimits())
 		}
 		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
 			if c.early.open.Load() {
@@ -112,6 +142,9 @@ func (c *Conn) handshake(ctx context.Context) error {
 		}
 	}
 }
+
+// handshakeLimits bound the handlers that a handshake waits for.
+func (c *Conn) handshakeLimits() limits { return limits{&c.readDeadline, c.closed, c.hs.end} }
 
 // release sends what is kept, a hold included.
 func (c *Conn) release() error {
@@ -146,7 +179,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 	size := 0
 	for i, id := range ids {
 		var err error
-		found[i], err = c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
+		found[i], err = c.ctx.side.get(ctx, c.handshakeLimits(), c, id)
 		c.note(err)
 		size += len(found[i].Encoded()) + 16
 		if i+1 < len(ids) && c.good(id, found[i]) {
