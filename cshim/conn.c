@@ -168,7 +168,7 @@ static void classify(sc_conn *c, int ret)
         c->result.status = SC_WANT_READ;
         break;
     case SSL_ERROR_WANT_CLIENT_HELLO_CB:
-        c->result.status = SC_WANT_LOOKUP;
+        c->result.status = c->step.heavy ? SC_WANT_POOL : SC_WANT_LOOKUP;
         break;
     case SSL_ERROR_ZERO_RETURN:
         c->result.status = c->eof ? SC_TRUNCATED : SC_CLOSED;

@@ -23,6 +23,7 @@ const (
 	WantRead   Status = C.SC_WANT_READ
 	WantWrite  Status = C.SC_WANT_WRITE  // encrypted bytes wait for the transport
 	WantLookup Status = C.SC_WANT_LOOKUP // the ClientHello names sessions
+	WantPool   Status = C.SC_WANT_POOL   // see NoHeavySteps
 	Closed     Status = C.SC_CLOSED      // the peer's close_notify
 	Truncated  Status = C.SC_TRUNCATED   // the transport ended without one
 	Failed     Status = C.SC_FAILED

@@ -225,6 +225,7 @@ int sc_foreign_server_name(SSL *ssl, char *out, int cap);
 /* How a step ended. */
 enum {
     SC_DONE, SC_WANT_READ, SC_WANT_WRITE, SC_WANT_LOOKUP,
+    SC_WANT_POOL,              /* the ClientHello was read, and the step was told to stop there */
     SC_CLOSED,                 /* the peer's close_notify */
     SC_TRUNCATED,              /* the transport ended without one */
     SC_FAILED,
@@ -271,8 +272,20 @@ typedef struct sc_result {
     long verify;               /* X509_V_*, when the status is SC_FAILED */
 } sc_result;
 
+struct sc_conn;
+
+/* A handshake step in the hands of the pool. */
+typedef struct sc_step {
+    struct sc_conn *next;      /* in its queue, or of those done */
+    int fd, until;
+    uint32_t tag;              /* Go's */
+    int no_heavy;              /* go no further than the ClientHello: what comes then is for the pool */
+    int heavy;                 /* and that is where it stands */
+} sc_step;
+
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
+    sc_step step;
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
     sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
     int hello_seen;
@@ -427,6 +440,14 @@ enum {
  * not, and then nothing was begun; nor is it when len is over *max, which is set.
  */
 int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *max);
+
+/* pool.c: handshake steps on a descriptor, on threads of our own. */
+/* Starts the threads, once; returns the eventfd that tells of steps done, or -1. */
+int sc_pool_start(int threads);
+/* Borrows c until it is among those done; no other call may touch it meanwhile. */
+void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag);
+extern _Atomic(sc_conn *) sc_pool_done;  /* newest first; Go takes the list whole */
+extern atomic_int sc_pool_told;  /* the eventfd was written, and Go has not looked */
 
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);

@@ -93,9 +93,11 @@ type (
 		slot     bool  // has a slot of the gate
 		until    cshim.Until
 		end      time.Time // of the running call, or zero
-		early    []byte // to be filled
+		early    []byte    // to be filled
 		begun    bool
 		needSlot bool
+		// On the pool, if there is one; light is what is known not to be heavy.
+		heavy, light bool
 	}
 	readStep struct {
 		mu        sync.Mutex

@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"sync/atomic"
@@ -209,6 +210,9 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, lives
+	// A resumption of TLS 1.2 has no public key operation.
+	c.hs.light = c.ssl.Version() == tls.VersionTLS12 && len(answers) > len(found)
+	c.hs.heavy = !c.hs.light
 }
 
 // good says whether libssl will be given this answer.

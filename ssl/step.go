@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -37,7 +38,10 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
-	if c.host.Load().gated && !h.slot {
+	gated := c.host.Load().gated
+	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
+	heavy := pool && h.heavy
+	if gated && !heavy && !h.slot {
 		if !steps.try() {
 			h.needSlot = true
 			return false, 0, 0
@@ -45,17 +49,34 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		h.slot = true
 	}
 	c.mu.Lock()
-	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
+	c.cross("handshake", &h.result, &h.failure, func() (r cshim.Result) {
 		h.begun = true
-		r := c.ssl.Handshake(tr, h.answers, h.until, h.early)
+		if heavy {
+			c.ssl.Answer(h.answers)
+			r = workers.handshake(c.ssl, tr.FD, h.until)
+		} else {
+			c.ssl.NoHeavySteps(pool && !h.light)
+			r = c.ssl.Handshake(tr, h.answers, h.until, h.early)
+		}
 		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
 		h.answers, c.loose.lives = nil, nil
 		return r
 	})
+	version := uint16(0)
+	if c.ssl != nil {
+		version = c.ssl.Version()
+	}
 	c.mu.Unlock()
 	h.leave()
 	r := &h.result
+	if r.Status == cshim.WantPool {
+		h.heavy = true
+		return c.stepHandshake(tr)
+	}
+	if heavy && r.Status == cshim.WantRead && version == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
+		h.heavy, h.light = false, true // what is left is to check the client's Finished
+	}
 	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
 }
 

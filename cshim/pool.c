@@ -1,0 +1,133 @@
+/*
+ * Threads of our own for handshake steps. Go's runtime takes a C call of more
+ * than some 20 us for one that blocks, and gives the caller's processor to
+ * another thread; on a busy server that costs more than the crossing by far,
+ * and its monitor never rests. Here no thread of Go waits: a step is queued, and
+ * what is done is told through one eventfd, however many steps it is.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "shim.h"
+
+/* So many steps at most are done before Go is told of the first. */
+enum { TELL_AFTER = 16, STACK = 512 * 1024 };
+
+_Atomic(sc_conn *) sc_pool_done;
+atomic_int sc_pool_told;
+
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
+static sc_conn *first, **last = &first;
+static int idle, event = -1;
+
+static void tell(sc_conn *newest, sc_conn *oldest)
+{
+    static const uint64_t one = 1;
+    sc_conn *head = atomic_load(&sc_pool_done);
+
+    do {
+        oldest->step.next = head;
+    } while (!atomic_compare_exchange_weak(&sc_pool_done, &head, newest));
+    if (atomic_exchange(&sc_pool_told, 1) == 0)
+        while (write(event, &one, sizeof(one)) < 0 && errno == EINTR)
+            ;
+}
+
+static void *work(void *arg)
+{
+    sc_conn *c, *newest = NULL, *oldest = NULL;
+    int n = 0;
+
+    (void)arg;
+    pthread_mutex_lock(&mu);
+    for (;;) {
+        while (first == NULL) {
+            if (newest != NULL) {
+                pthread_mutex_unlock(&mu);
+                tell(newest, oldest);
+                newest = oldest = NULL;
+                n = 0;
+                pthread_mutex_lock(&mu);
+                continue;
+            }
+            idle++;
+            pthread_cond_wait(&more, &mu);
+            idle--;
+        }
+        c = first;
+        first = c->step.next;
+        if (first == NULL)
+            last = &first;
+        pthread_mutex_unlock(&mu);
+        sc_conn_handshake(c, c->step.fd, NULL, 0, 0, NULL, 0, NULL, 0, c->step.until, NULL, 0);
+        c->step.next = newest;
+        newest = c;
+        if (oldest == NULL)
+            oldest = c;
+        if (++n == TELL_AFTER) {
+            tell(newest, oldest);
+            newest = oldest = NULL;
+            n = 0;
+        }
+        pthread_mutex_lock(&mu);
+    }
+    return NULL;
+}
+
+static int start_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    int ok;
+
+    if (pthread_attr_init(&attr) != 0)
+        return 0;
+    ok = pthread_attr_setstacksize(&attr, STACK) == 0
+        && pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0
+        && pthread_create(&t, &attr, work, NULL) == 0;
+    pthread_attr_destroy(&attr);
+    return ok;
+}
+
+int sc_pool_start(int threads)
+{
+    sigset_t all, before;
+    int i, n = 0;
+
+    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event < 0)
+        return -1;
+    /* Signals are for Go's threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (i = 0; i < threads; i++)
+        n += start_thread();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (n == 0) {
+        close(event);
+        return -1;
+    }
+    return event;
+}
+
+void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag)
+{
+    int sleeps;
+
+    c->step.next = NULL;
+    c->step.fd = fd;
+    c->step.until = until;
+    c->step.tag = tag;
+    c->step.no_heavy = c->step.heavy = 0;
+    pthread_mutex_lock(&mu);
+    *last = c;
+    last = &c->step.next;
+    sleeps = idle > 0;
+    pthread_mutex_unlock(&mu);
+    if (sleeps)
+        pthread_cond_signal(&more);
+}
