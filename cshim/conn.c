@@ -12,7 +12,7 @@
 /* Answers that a peer makes us write while it reads none of them. */
 enum { MOST_UNREAD_ANSWERS = 64 * 1024 };
 
-sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
+sc_conn *sc_conn_new(sc_context *ctx, int server)
 {
     sc_conn *c;
     BIO *b;
@@ -20,7 +20,7 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     sc_errors_clear();
     c = OPENSSL_zalloc(sizeof(*c));
     if (c == NULL) {
-        sc_errors_take(e);
+        sc_errors_clear();
         return NULL;
     }
     c->fd = -1;
@@ -31,10 +31,12 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     b = c->ssl != NULL && (server || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
         ? sc_bio_new(c) : NULL;
     if (b == NULL) {
-        sc_errors_take(e);
+        c->errors = OPENSSL_malloc(sizeof(*c->errors));
+        if (c->errors != NULL)
+            sc_errors_take(c->errors);
         SSL_free(c->ssl);
-        OPENSSL_free(c);
-        return NULL;
+        c->ssl = NULL;
+        return c;
     }
     SSL_set_bio(c->ssl, b, b);
     if (server)
@@ -43,6 +45,14 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
         SSL_set_connect_state(c->ssl);
     atomic_fetch_add(&sc_live_conns, 1);
     return c;
+}
+
+void sc_conn_discard(sc_conn *c)
+{
+    if (c == NULL)
+        return;
+    OPENSSL_free(c->errors);
+    OPENSSL_free(c);
 }
 
 /*

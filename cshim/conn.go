@@ -61,10 +61,14 @@ func (c *Conn) result() Result {
 
 // NewConn makes an SSL (SSL_new) of ctx, which must not be closed.
 func NewConn(ctx *Context, server bool) (*Conn, Queue, bool) {
-	var e C.sc_errors
-	p := C.sc_conn_new(ctx.p, cBool(server), &e)
-	if p == nil {
-		return nil, goQueue(&e), false
+	p := C.sc_conn_new(ctx.p, cBool(server))
+	if p == nil || p.ssl == nil {
+		var q Queue
+		if p != nil {
+			q = goQueue(p.errors)
+		}
+		C.sc_conn_discard(p)
+		return nil, q, false
 	}
 	return &Conn{p}, Queue{}, true
 }

@@ -114,10 +114,12 @@ int sc_pool_start(int threads)
     return event;
 }
 
-void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag)
+void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned char *answers, size_t len)
 {
     int sleeps;
 
+    if (answers != NULL)
+        sc_hello_answer(c, answers, len);
     c->step.next = NULL;
     c->step.fd = fd;
     c->step.until = until;

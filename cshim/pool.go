@@ -22,8 +22,8 @@ func StartPool(threads int) (fd int, ok bool) {
 // SubmitHandshake queues a step of Handshake on a descriptor, without early
 // data of the caller's. No method of c but StepResult may be called until
 // TakeSteps returned its tag.
-func (c *Conn) SubmitHandshake(fd int, until Until, tag uint32) {
-	C.sc_pool_submit(c.p, C.int(fd), C.int(until), C.uint32_t(tag))
+func (c *Conn) SubmitHandshake(fd int, answers []byte, until Until, tag uint32) {
+	C.sc_pool_submit(c.p, C.int(fd), C.int(until), C.uint32_t(tag), bytesPtr(answers), C.size_t(len(answers)))
 }
 
 // StepResult is the result of the step that was submitted. It does not cross.
@@ -49,11 +49,4 @@ func TakeSteps(tags []uint32) []uint32 {
 func (c *Conn) NoHeavySteps(stop bool) {
 	c.p.step.no_heavy = cBool(stop)
 	c.p.step.heavy = 0
-}
-
-// Answer gives the answers to Lookups before a step that is submitted.
-func (c *Conn) Answer(answers []byte) {
-	if len(answers) > 0 {
-		C.sc_hello_answer(c.p, bytesPtr(answers), C.size_t(len(answers)))
-	}
 }

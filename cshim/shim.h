@@ -321,8 +321,13 @@ typedef struct sc_conn {
     sc_result result;
 } sc_conn;
 
-/* Returns new, or NULL with e filled. Borrows c, which must not be closed. */
-sc_conn *sc_conn_new(sc_context *c, int server, sc_errors *e);
+/*
+ * Returns new, or NULL when out of memory. Borrows c, which must not be closed.
+ * Without an ssl it failed, for what its errors say, and is to be discarded.
+ */
+sc_conn *sc_conn_new(sc_context *c, int server);
+/* Takes what failed; NULL is allowed. */
+void sc_conn_discard(sc_conn *c);
 /*
  * A client's name for SNI and for the check of the certificate (host or ip may be
  * NULL), the session to offer (borrowed and duplicated), ALPN.
@@ -444,8 +449,11 @@ int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *m
 /* pool.c: handshake steps on a descriptor, on threads of our own. */
 /* Starts the threads, once; returns the eventfd that tells of steps done, or -1. */
 int sc_pool_start(int threads);
-/* Borrows c until it is among those done; no other call may touch it meanwhile. */
-void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag);
+/*
+ * Borrows c until it is among those done; no other call may touch it meanwhile.
+ * Borrows answers for the call, and takes the sessions in them.
+ */
+void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned char *answers, size_t len);
 extern _Atomic(sc_conn *) sc_pool_done;  /* newest first; Go takes the list whole */
 extern atomic_int sc_pool_told;  /* the eventfd was written, and Go has not looked */
 

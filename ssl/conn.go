@@ -112,7 +112,8 @@ type (
 		calls             atomic.Int32 // of the program, that have mu or wait for it
 		run, flush, close step
 		buf               []byte
-		n                 int // of buf, taken by OpenSSL
+		n                 int  // of buf, taken by OpenSSL
+		once              bool // the step does not wait
 		result            cshim.Result
 		failure           error
 		moved             chan struct{} // to wait for, when the step wants input
@@ -318,7 +319,11 @@ func (c *Conn) CloseWrite() error {
 
 // sendClose sends what is queued, and close_notify; wr.mu is held.
 func (c *Conn) sendClose() error {
-	err := c.tr.output(c.wr.close)
+	return c.closeSent(c.tr.output(c.wr.close))
+}
+
+// closeSent does what the step left to be done.
+func (c *Conn) closeSent(err error) error {
 	if c.wr.result.Sessions {
 		c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
 	}
@@ -353,10 +358,7 @@ func (c *Conn) end(clean bool) error {
 		held := c.stored != nil // by a handler that runs, and may be who calls
 		c.mu.Unlock()
 		if c.wr.err == nil && !held {
-			limit := time.Now().Add(closeNotifyTimeout)
-			c.writeDeadline.set(limit)
-			c.nc.SetWriteDeadline(limit)
-			c.sendClose() // the peer may be gone: nothing to report
+			c.sendLast()
 			c.wr.err = net.ErrClosed
 		}
 		c.wr.mu.Unlock()
@@ -365,6 +367,31 @@ func (c *Conn) end(clean bool) error {
 	err := c.nc.Close()
 	c.free(clean)
 	return err
+}
+
+// sendLast sends close_notify for Close; wr.mu is held. The peer may be gone:
+// there is nothing to report. Nearly always the transport has room, and no
+// deadline is needed.
+func (c *Conn) sendLast() {
+	_, own := c.tr.(*descriptor)
+	var err error
+	r := &c.wr.result
+	if own {
+		c.wr.once = true
+		err = c.tr.output(c.wr.close)
+		c.wr.once = false
+		if err == nil && r.Status == cshim.Done && !r.Held && !r.Sessions {
+			return
+		}
+	}
+	limit := time.Now().Add(closeNotifyTimeout)
+	c.writeDeadline.set(limit)
+	c.nc.SetWriteDeadline(limit)
+	if !own || err != nil || r.Status == cshim.WantWrite && !r.Held && !r.Sessions {
+		c.sendClose()
+	} else {
+		c.closeSent(nil)
+	}
 }
 
 // mayNotify says whether the state allows a close_notify.

@@ -51,7 +51,7 @@ func (p *pool) deliver(events *os.File) {
 }
 
 // handshake makes a step on the pool and waits for it.
-func (p *pool) handshake(c *cshim.Conn, fd int, until cshim.Until) cshim.Result {
+func (p *pool) handshake(c *cshim.Conn, fd int, answers []byte, until cshim.Until) cshim.Result {
 	p.mu.Lock()
 	n := len(p.free)
 	if n == 0 {
@@ -64,7 +64,7 @@ func (p *pool) handshake(c *cshim.Conn, fd int, until cshim.Until) cshim.Result 
 	done := p.waits[tag]
 	p.mu.Unlock()
 
-	c.SubmitHandshake(fd, until, tag)
+	c.SubmitHandshake(fd, answers, until, tag)
 	<-done
 
 	p.mu.Lock()

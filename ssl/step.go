@@ -52,8 +52,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	c.cross("handshake", &h.result, &h.failure, func() (r cshim.Result) {
 		h.begun = true
 		if heavy {
-			c.ssl.Answer(h.answers)
-			r = workers.handshake(c.ssl, tr.FD, h.until)
+			r = workers.handshake(c.ssl, tr.FD, h.answers, h.until)
 		} else {
 			c.ssl.NoHeavySteps(pool && !h.light)
 			r = c.ssl.Handshake(tr, h.answers, h.until, h.early)
@@ -140,7 +139,7 @@ func (c *Conn) stepShutdown(tr cshim.IO) (wait bool, in, out int) {
 	defer c.mu.Unlock()
 	r := &c.wr.result
 	c.cross("close", r, &c.wr.failure, func() cshim.Result { return c.ssl.Shutdown(tr) })
-	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
+	return r.Status == cshim.WantWrite && !r.Held && !c.wr.once, r.In, r.Out
 }
 
 // announce tells the NewHandler of the sessions that the steps so far
