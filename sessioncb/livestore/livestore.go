@@ -27,9 +27,8 @@ const DefaultMaxSessions = 20_000
 type Options struct {
 	// MaxSessions bounds the number of sessions. One that does not fit pushes
 	// out what was used least recently; from 256 sessions on the store is in
-	// parts, each of which does so by itself. A session takes 1.6 KiB, and with a
-	// client's certificate of its own 6 KiB or so (docs/stores.md). 0 means
-	// DefaultMaxSessions.
+	// parts, each of which does so by itself. A session takes some 2 KiB, and 7
+	// KiB with a client's certificate of its own. 0 means DefaultMaxSessions.
 	MaxSessions int
 	// Now is the clock of lifetimes. It is called concurrently. nil means
 	// time.Now.
