@@ -8,7 +8,8 @@ import (
 )
 
 // What a Cache does with a LiveStore: the policy is the one of lookup.go and
-// write.go, without all that makes bytes of a session or waits.
+// write.go, without all that makes bytes of a session or waits. The clock is
+// read as seldom as may be, since that is a good part of what is left.
 
 // findLive asks the LiveStore, and looks at what it has.
 func (l *lookup) findLive(ctx context.Context) (a Answer, result outcome, err error) {
@@ -33,9 +34,9 @@ func (l *lookup) findLive(ctx context.Context) (a Answer, result outcome, err er
 		return l.judge(s, &result)
 	})
 	if result == failed {
-		c.lookupHealth.failed(c.log(), c.now(), err)
+		c.lookupHealth.failed(c.log(), l.began, err)
 	} else {
-		c.lookupHealth.worked(c.log(), c.now())
+		c.lookupHealth.worked(c.log(), l.began)
 	}
 	return a, result, err
 }
@@ -62,16 +63,16 @@ func (l *lookup) judge(s Session, result *outcome) (Answer, error) {
 	switch {
 	case !bytes.Equal(s.ID(), l.key.ID):
 		*result = otherID
-		c.values.failed(c.log(), c.now(), ErrOtherID)
+		c.values.failed(c.log(), l.began, ErrOtherID)
 		return Answer{}, ErrOtherID
 	case l.elsewhere(s.IDContext()):
 		*result = otherContext
 		return Answer{}, nil
-	case !c.now().Before(s.Time().Add(s.Timeout())):
+	case !l.began.Before(s.Time().Add(s.Timeout())):
 		*result = expired
 		return Answer{}, nil
 	}
-	c.values.worked(c.log(), c.now())
+	c.values.worked(c.log(), l.began)
 	*result = hit
 	return Live(s), nil
 }
@@ -79,18 +80,19 @@ func (l *lookup) judge(s Session, result *outcome) (Answer, error) {
 // putLive gives the session to the LiveStore, which owns it if keep is true. One
 // that was removed meanwhile is deleted again: the store closes it.
 func (c *Cache) putLive(ctx context.Context, key Key, s Session, expires time.Time) (result outcome, keep bool) {
+	now := c.now()
 	putting := c.puts.begin(key)
 	taken, err := contain(func() (bool, error) {
 		c.put.calls.Add(1)
-		return c.live.PutSession(key, s, expires.Sub(c.now())), nil
+		return c.live.PutSession(key, s, expires.Sub(now)), nil
 	})
 	removed := c.puts.end(key, putting)
 	if err != nil {
 		// The binding frees the session. If the store has it, it has a closed one.
-		c.writeHealth.failed(c.log(), c.now(), err)
+		c.writeHealth.failed(c.log(), now, err)
 		return failed, false
 	}
-	c.writeHealth.worked(c.log(), c.now())
+	c.writeHealth.worked(c.log(), now)
 	switch {
 	case !taken:
 		return dropped, false

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // GetSession looks the session up. A session of another session id context
@@ -14,7 +15,7 @@ import (
 // value is a miss with an error.
 func (c *Cache) GetSession(ctx context.Context, conn Conn, id []byte) (Answer, error) {
 	start := c.now()
-	l := lookup{c: c, key: Key{ID: id}, conn: conn}
+	l := lookup{c: c, key: Key{ID: id}, conn: conn, began: start}
 	answer, result, err := l.run(ctx)
 	c.count.lookups[result].Add(1)
 	switch result {
@@ -32,10 +33,11 @@ func (c *Cache) GetSession(ctx context.Context, conn Conn, id []byte) (Answer, e
 
 // A lookup is one call of GetSession.
 type lookup struct {
-	c    *Cache
-	key  Key
-	conn Conn
-	from source
+	c     *Cache
+	key   Key
+	conn  Conn
+	began time.Time
+	from  source
 
 	epoch  epoch  // when it began
 	shared []byte // what is to be kept near, if it opens
