@@ -5,10 +5,12 @@
  * and its monitor never rests. Here no thread of Go waits: a step is queued, and
  * what is done is told through one eventfd, however many steps it is.
  */
+#define _GNU_SOURCE            /* SCHED_BATCH */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "shim.h"
@@ -24,56 +26,84 @@ static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static sc_conn *first, **last = &first;
 static int idle, event = -1;
 
-static void tell(sc_conn *newest, sc_conn *oldest)
+/* What a thread has done and not told of. */
+typedef struct done {
+    sc_conn *newest, *oldest;
+    int n;
+} done;
+
+static void tell(done *d)
 {
     static const uint64_t one = 1;
     sc_conn *head = atomic_load(&sc_pool_done);
 
     do {
-        oldest->step.next = head;
-    } while (!atomic_compare_exchange_weak(&sc_pool_done, &head, newest));
+        d->oldest->step.next = head;
+    } while (!atomic_compare_exchange_weak(&sc_pool_done, &head, d->newest));
+    memset(d, 0, sizeof(*d));
     if (atomic_exchange(&sc_pool_told, 1) == 0)
         while (write(event, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
 }
 
+static void add(done *d, sc_conn *c)
+{
+    c->step.next = d->newest;
+    d->newest = c;
+    if (d->oldest == NULL)
+        d->oldest = c;
+    if (++d->n == TELL_AFTER)
+        tell(d);
+}
+
+/* The next step; before it waits for one it tells of those that are done. */
+static sc_conn *next(done *d)
+{
+    sc_conn *c;
+
+    pthread_mutex_lock(&mu);
+    if (first == NULL && d->n > 0) {
+        pthread_mutex_unlock(&mu);
+        tell(d);
+        pthread_mutex_lock(&mu);
+    }
+    while (first == NULL) {
+        idle++;
+        pthread_cond_wait(&more, &mu);
+        idle--;
+    }
+    c = first;
+    first = c->step.next;
+    if (first == NULL)
+        last = &first;
+    pthread_mutex_unlock(&mu);
+    return c;
+}
+
+/*
+ * As a batch thread it does not take the processor from a thread of Go that
+ * queues more: it finds all of them, and Go is told once.
+ */
+static void be_batch(void)
+{
+    struct sched_param param;
+    int policy;
+
+    if (pthread_getschedparam(pthread_self(), &policy, &param) == 0 && policy == SCHED_OTHER)
+        pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
+}
+
 static void *work(void *arg)
 {
-    sc_conn *c, *newest = NULL, *oldest = NULL;
-    int n = 0;
+    done d = { NULL, NULL, 0 };
 
     (void)arg;
-    pthread_mutex_lock(&mu);
+    be_batch();
     for (;;) {
-        while (first == NULL) {
-            if (newest != NULL) {
-                pthread_mutex_unlock(&mu);
-                tell(newest, oldest);
-                newest = oldest = NULL;
-                n = 0;
-                pthread_mutex_lock(&mu);
-                continue;
-            }
-            idle++;
-            pthread_cond_wait(&more, &mu);
-            idle--;
-        }
-        c = first;
-        first = c->step.next;
-        if (first == NULL)
-            last = &first;
-        pthread_mutex_unlock(&mu);
+        sc_conn *c = next(&d);
+
         sc_conn_handshake(c, c->step.fd, NULL, 0, 0, NULL, 0, NULL, 0, c->step.until, NULL, 0);
-        c->step.next = newest;
-        newest = c;
-        if (oldest == NULL)
-            oldest = c;
-        if (++n == TELL_AFTER) {
-            tell(newest, oldest);
-            newest = oldest = NULL;
-            n = 0;
-        }
-        pthread_mutex_lock(&mu);
+        add(&d, c);
     }
     return NULL;
 }

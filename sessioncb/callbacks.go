@@ -54,13 +54,6 @@ type RemoveHandler interface {
 	RemoveSession(ctx context.Context, s Session, r Removal)
 }
 
-// Immediate is a NewHandler or GetHandler whose calls never wait: not for a
-// network, a disk, or a lock that is held meanwhile. Such calls are made on the
-// goroutine that handshakes, which costs less than one of their own, and no
-// deadline bounds them. A panic is contained as ever; runtime.Goexit would end
-// that goroutine.
-type Immediate interface{ Immediate() bool }
-
 // A SingleUser is a GetHandler that says whether it takes a TLS 1.3 session out
 // of the store as it answers with it (Claimer), so that no session is used
 // twice in the whole fleet. Early data needs that: package ssl refuses

@@ -22,8 +22,8 @@ type crossingRow struct {
 	run func(t testing.TB) (made, want int64)
 }
 
-// counted runs the handshake of a server and counts its steps, and those of
-// them that ended in a lookup. How often it waits for bytes is up to the network.
+// counted runs the handshake of a server and counts the crossings of its steps,
+// and those steps that ended in a lookup. How often it waits for bytes is up to the network.
 func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lookups int64, resumed bool) {
 	t.Helper()
 	a, b := sockets(t)
@@ -32,14 +32,27 @@ func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lo
 		t.Fatal(err)
 	}
 	run := s.hs.run
+	twice := 0
 	s.hs.run = func(tr cshim.IO) (wait bool, in, out int) {
-		steps++
-		wait, in, out = run(tr)
+		n := crossings(func() { wait, in, out = run(tr) })
+		switch steps += n; n {
+		case 1:
+		case 2:
+			twice++
+		default:
+			t.Errorf("a step made %d crossings", n)
+		}
 		if s.hs.result.Status == cshim.WantLookup {
 			lookups++
 		}
 		return wait, in, out
 	}
+	defer func() {
+		// The ClientHello is read in place, and what comes then handed to the pool.
+		if want := 1 - int(lookups); twice != want {
+			t.Errorf("%d steps made two crossings, want %d", twice, want)
+		}
+	}()
 	c := tls.Client(a, client)
 	done := make(chan error, 1)
 	go func() {

@@ -73,8 +73,9 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	var timer *time.Timer
 	c.hs.end = time.Time{}
 	if within > 0 {
+		nc := c.nc // not c: the runtime may hold a timer that was stopped
 		c.hs.end = time.Now().Add(within)
-		timer = time.AfterFunc(within, func() { late.Store(true); c.nc.Close() })
+		timer = time.AfterFunc(within, func() { late.Store(true); nc.Close() })
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {

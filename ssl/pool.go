@@ -4,34 +4,38 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/sessioncb/openssl/cshim"
 )
 
-// pool hands handshake steps on a descriptor to threads of C, GOMAXPROCS of
-// them at its start, and wakes the goroutines that wait for them.
+// pool makes the handshake steps that have a public key operation, where
+// OpenSSL has the descriptor of the transport, on threads of C: as many as
+// GOMAXPROCS was with the first of them. The goroutine waits, no thread of Go
+// does. Inside C a goroutine would keep a processor of Go's until the runtime's
+// monitor takes it away, which it does by looking every 20 us.
 type pool struct {
-	once  sync.Once
-	ready bool
+	once sync.Once
+	ok   bool
 
 	mu    sync.Mutex
 	waits []chan struct{} // by tag
-	free  []uint32
+	free  []uint32        // tags
 }
 
 // workers is the pool of this process.
 var workers pool
 
-// starts says whether there is a pool; without threads or descriptors there is none.
+// starts says whether there is a pool. Without threads or a descriptor to spare
+// there is none, and all steps are made in place.
 func (p *pool) starts() bool {
 	p.once.Do(func() {
-		fd, ok := cshim.StartPool(runtime.GOMAXPROCS(0))
-		if ok {
-			p.ready = true
+		var fd int
+		if fd, p.ok = cshim.StartPool(runtime.GOMAXPROCS(0)); p.ok {
 			go p.deliver(os.NewFile(uintptr(fd), "eventfd"))
 		}
 	})
-	return p.ready
+	return p.ok
 }
 
 // deliver wakes those whose step is done, as long as the process lives.
@@ -39,7 +43,7 @@ func (p *pool) deliver(events *os.File) {
 	var tags []uint32
 	for count := make([]byte, 8); ; {
 		if _, err := events.Read(count); err != nil {
-			panic("ssl: the eventfd of the pool: " + err.Error()) // nobody else has it
+			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own: look without it
 		}
 		tags = cshim.TakeSteps(tags[:0])
 		p.mu.Lock()
@@ -50,25 +54,30 @@ func (p *pool) deliver(events *os.File) {
 	}
 }
 
-// handshake makes a step on the pool and waits for it.
+// handshake makes a step on the pool and waits for it, behind the steps that
+// came before it.
 func (p *pool) handshake(c *cshim.Conn, fd int, answers []byte, until cshim.Until) cshim.Result {
-	p.mu.Lock()
-	n := len(p.free)
-	if n == 0 {
-		p.free = append(p.free, uint32(len(p.waits)))
-		p.waits = append(p.waits, make(chan struct{}, 1))
-		n = 1
-	}
-	tag := p.free[n-1]
-	p.free = p.free[:n-1]
-	done := p.waits[tag]
-	p.mu.Unlock()
-
+	tag, done := p.take()
 	c.SubmitHandshake(fd, answers, until, tag)
 	<-done
+	p.put(tag)
+	return c.StepResult()
+}
 
+func (p *pool) take() (tag uint32, done <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) == 0 {
+		p.free = append(p.free, uint32(len(p.waits)))
+		p.waits = append(p.waits, make(chan struct{}, 1))
+	}
+	n := len(p.free) - 1
+	tag, p.free = p.free[n], p.free[:n]
+	return tag, p.waits[tag]
+}
+
+func (p *pool) put(tag uint32) {
 	p.mu.Lock()
 	p.free = append(p.free, tag)
 	p.mu.Unlock()
-	return c.StepResult()
 }

@@ -36,47 +36,50 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	}
 }
 
+// stepHandshake makes a step in place or, if it has a public key operation and
+// the transport is a descriptor, on the pool. A ClientHello is always read in
+// place: Go answers what it asks for, and it may need no such operation.
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
 	gated := c.host.Load().gated
 	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
-	heavy := pool && h.heavy
-	if gated && !heavy && !h.slot {
-		if !steps.try() {
-			h.needSlot = true
-			return false, 0, 0
+	if !pool || !h.heavy {
+		if gated && !h.slot {
+			if !steps.try() {
+				h.needSlot = true
+				return false, 0, 0
+			}
+			h.slot = true
 		}
-		h.slot = true
-	}
-	c.mu.Lock()
-	c.cross("handshake", &h.result, &h.failure, func() (r cshim.Result) {
-		h.begun = true
-		if heavy {
-			r = workers.handshake(c.ssl, tr.FD, h.answers, h.until)
-		} else {
+		c.handshakeStep(func() cshim.Result {
 			c.ssl.NoHeavySteps(pool && !h.light)
-			r = c.ssl.Handshake(tr, h.answers, h.until, h.early)
-		}
+			return c.ssl.Handshake(tr, h.answers, h.until, h.early)
+		})
+		h.leave()
+		h.heavy = h.result.Status == cshim.WantPool
+	}
+	if pool && h.heavy {
+		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+	}
+	r := &h.result
+	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
+}
+
+func (c *Conn) handshakeStep(f func() cshim.Result) {
+	h := &c.hs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
+		h.begun = true
+		r := f()
 		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
 		h.answers, c.loose.lives = nil, nil
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
+			h.heavy, h.light = false, true // the client's Finished is left, and no signature
+		}
 		return r
 	})
-	version := uint16(0)
-	if c.ssl != nil {
-		version = c.ssl.Version()
-	}
-	c.mu.Unlock()
-	h.leave()
-	r := &h.result
-	if r.Status == cshim.WantPool {
-		h.heavy = true
-		return c.stepHandshake(tr)
-	}
-	if heavy && r.Status == cshim.WantRead && version == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
-		h.heavy, h.light = false, true // what is left is to check the client's Finished
-	}
-	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
 }
 
 // leave gives the slot of the gate back, if there is one.
