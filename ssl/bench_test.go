@@ -31,6 +31,7 @@ func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lo
 	if err != nil {
 		t.Fatal(err)
 	}
+	workers.starts() // the first time it makes a crossing
 	run := s.hs.run
 	twice := 0
 	s.hs.run = func(tr cshim.IO) (wait bool, in, out int) {
