@@ -121,7 +121,7 @@ func saveBeside(p *plot.Plot, legend plot.Legend, width, height vg.Length, file 
 	})
 }
 
-const legendWidth = vg.Length(165)
+const legendWidth = vg.Length(185)
 
 // steps are about five ticks at round numbers from 0 on, all labelled.
 type steps struct{}

@@ -116,3 +116,12 @@ func (r *Row) LoadArgs(certs string, conns int, warmup, window time.Duration) []
 	}
 	return args
 }
+
+// Want is how many calm rounds the row is to have when the driver's number is
+// rounds.
+func (r *Row) Want(rounds int) int {
+	if r.Rounds > 0 {
+		return min(rounds, r.Rounds)
+	}
+	return rounds
+}

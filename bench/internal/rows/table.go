@@ -21,9 +21,10 @@ func everyone() []Peer {
 	return []Peer{c("none"), ours("none"), cryptotls("none"), goopenssl("none"), node("none")}
 }
 
+// Certificates, files of testdata/certs.
 const (
-	ecdsa = "server"
-	rsa   = "server-rsa"
+	ECDSA = "server"
+	RSA   = "server-rsa"
 )
 
 // All returns the rows in the order of the table.
@@ -37,10 +38,10 @@ func All() []*Row {
 			c("der"), ours("der"), cryptotls("tickets"), goopenssl("internal")),
 		resume("resume-1.3-ref", "TLS 1.3 resumption, stateful ticket, in-process store that keeps references", "1.3",
 			c("der"), cRef, cInternal, ours("ref")),
-		full("full-ecdsa-1.2", "Full handshake, ECDSA P-256, TLS 1.2", "1.2", ecdsa),
-		full("full-ecdsa-1.3", "Full handshake, ECDSA P-256, TLS 1.3", "1.3", ecdsa),
-		full("full-rsa-1.2", "Full handshake, RSA-2048, TLS 1.2", "1.2", rsa),
-		full("full-rsa-1.3", "Full handshake, RSA-2048, TLS 1.3", "1.3", rsa),
+		full("full-ecdsa-1.2", "Full handshake, ECDSA P-256, TLS 1.2", "1.2", ECDSA),
+		full("full-ecdsa-1.3", "Full handshake, ECDSA P-256, TLS 1.3", "1.3", ECDSA),
+		full("full-rsa-1.2", "Full handshake, RSA-2048, TLS 1.2", "1.2", RSA),
+		full("full-rsa-1.3", "Full handshake, RSA-2048, TLS 1.3", "1.3", RSA),
 		data("echo-32", "64-byte request and answer, 32 connections", "echo", "echo", 32, 64),
 		data("echo-1", "64-byte request and answer, 1 connection", "echo", "echo", 1, 64),
 		data("down-8", "Bulk from the server, 16 KiB, 8 connections", "source", "down", 8, 0),
@@ -65,7 +66,7 @@ var Quick = []string{"resume-1.2-der", "resume-1.3-der", "full-ecdsa-1.3", "echo
 func resume(name, title, version string, peers ...Peer) *Row {
 	return &Row{
 		Name: name, Title: title, Metric: Rate, Work: "handshake", Load: "resume", Version: version,
-		Cert: ecdsa, Conns: 32, Base: peers[0].Name, Peers: peers,
+		Cert: ECDSA, Conns: 32, Base: peers[0].Name, Peers: peers,
 	}
 }
 
@@ -85,7 +86,7 @@ func full(name, title, version, cert string) *Row {
 func data(name, title, work, load string, conns, size int) *Row {
 	return &Row{
 		Name: name, Title: title, Metric: Rate, Work: work, Load: load, Version: "1.3",
-		Cert: ecdsa, Conns: conns, Size: size, Base: "c", Peers: everyone(),
+		Cert: ECDSA, Conns: conns, Size: size, Base: "c", Peers: everyone(),
 	}
 }
 
@@ -93,13 +94,13 @@ func data(name, title, work, load string, conns, size int) *Row {
 func idle() *Row {
 	return &Row{
 		Name: "idle", Title: "KiB per idle connection, 2,000 connections, TLS 1.3", Metric: Memory,
-		Work: "echo", Load: "idle", Version: "1.3", Cert: ecdsa, Conns: 2000, Base: "c", Rounds: 5,
+		Work: "echo", Load: "idle", Version: "1.3", Cert: ECDSA, Conns: 2000, Base: "c", Rounds: 5,
 		Peers: []Peer{c("none"), cRelease, ours("none"), cryptotls("none"), goopenssl("none"), node("none")},
 	}
 }
 
 func p99() *Row {
-	r := full("p99-full-1.3", "p99 of full TLS 1.3 handshakes at saturation, 32 connections", "1.3", ecdsa)
+	r := full("p99-full-1.3", "p99 of full TLS 1.3 handshakes at saturation, 32 connections", "1.3", ECDSA)
 	r.Metric = P99
 	return r
 }
@@ -113,7 +114,7 @@ const Waiting = 500
 func parked() *Row {
 	return &Row{
 		Name: "parked-lookups", Title: "OS threads while 500 lookups wait 50 ms, TLS 1.2", Metric: Threads,
-		Work: "handshake", Load: "resume", Version: "1.2", Cert: ecdsa, Conns: 1000,
+		Work: "handshake", Load: "resume", Version: "1.2", Cert: ECDSA, Conns: 1000,
 		Delay: 50 * time.Millisecond, Warmup: 2 * time.Second, Base: Ours, Peers: []Peer{ours("der")}, Rounds: 5,
 	}
 }
