@@ -10,8 +10,10 @@ import (
 
 // Start starts cmd on one processor, from its first instruction on: a child
 // has the processors of the thread that forks it. So Go's GOMAXPROCS is 1
-// there, and Node sees one processor.
+// there, and Node sees one processor. It is a process group of its own, so that
+// a terminal's interrupt ends the driver, and the driver ends it.
 func Start(cmd *exec.Cmd, cpu int) error {
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	runtime.LockOSThread()
 	var before, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
