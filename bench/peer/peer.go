@@ -70,7 +70,7 @@ func run(p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) in
 	} else if err != nil {
 		return fail(1, err)
 	}
-	l, err := listen()
+	l, err := Listen()
 	if err != nil {
 		return fail(1, err)
 	}
@@ -80,7 +80,7 @@ func run(p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) in
 		return fail(1, err)
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- serve(l, s, works[o.Work], n) }()
+	go func() { failed <- s.Serve(l, o.Work, n) }()
 	asked := make(chan error, 1)
 	go func() { asked <- answer(s, n, stdin, stdout, "listening "+l.Addr().String()+"\n") }()
 	select {
@@ -93,9 +93,9 @@ func run(p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) in
 	return 0
 }
 
-// listen takes a free port. TCP_NODELAY is Go's default; keepalive would cost
+// Listen takes a free port of 127.0.0.1. TCP_NODELAY is Go's default; keepalive would cost
 // three calls of setsockopt a connection that C does not make.
-func listen() (net.Listener, error) {
+func Listen() (net.Listener, error) {
 	config := net.ListenConfig{KeepAlive: -1}
 	return config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 }
@@ -120,8 +120,13 @@ func answer(s *Server, n *Counters, stdin io.Reader, stdout io.Writer, hello str
 	return lines.Err()
 }
 
-// serve accepts until the listener fails.
-func serve(l net.Listener, s *Server, work func(Conn), n *Counters) error {
+// Serve accepts until the listener fails, and gives each connection a goroutine,
+// its handshake and the work of that name.
+func (s *Server) Serve(l net.Listener, name string, n *Counters) error {
+	work := works[name]
+	if work == nil {
+		return fmt.Errorf("no work is called %q", name)
+	}
 	for {
 		nc, err := l.Accept()
 		if err != nil {
