@@ -33,7 +33,7 @@ func newServer(o *peer.Options, _ *peer.Counters) (*peer.Server, error) {
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 		},
-		CurvePreferences:       []tls.CurveID{tls.X25519},
+		CurvePreferences:       []tls.CurveID{tls.X25519, tls.CurveP256},
 		SessionTicketsDisabled: o.Store == "none",
 	}
 	if o.ClientCA != "" {

@@ -19,7 +19,7 @@ ssl_conf = ssl
 system_default = server
 
 [server]
-Groups = X25519
+Groups = X25519:P-256
 Ciphersuites = TLS_AES_128_GCM_SHA256
 NumTickets = %d
 `

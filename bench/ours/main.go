@@ -7,6 +7,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"flag"
 	"net"
 	"os"
@@ -55,9 +56,11 @@ func config(o *peer.Options, n *peer.Counters) (ssl.Config, error) {
 	cfg := ssl.Config{
 		Certificates: []ssl.Certificate{{ChainFile: o.CertFile, KeyFile: o.KeyFile}},
 		MinVersion:   o.Version, MaxVersion: o.Version,
+		// The first group is used. OpenSSL wants the second for the certificate of a
+		// client with a P-256 key in TLS 1.2.
+		Groups:         "X25519:P-256",
 		CipherList:     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
 		CipherSuites:   "TLS_AES_128_GCM_SHA256",
-		Groups:         "X25519",
 		SessionTimeout: lifetime,
 		SlowPrivateKey: noGate,
 	}
@@ -66,10 +69,14 @@ func config(o *peer.Options, n *peer.Counters) (ssl.Config, error) {
 	}
 	switch o.Store {
 	case "none":
-		// A Context refuses to be stateful and find nothing, so it is given a
-		// handler that finds nothing. No client here offers a session to it.
-		cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = ssl.CacheOff, ssl.TicketsStateful, -1
-		cfg.SessionCallbacks.Get = &counted{finds: nothing, n: n}
+		cfg.SessionCacheMode, cfg.NumTickets = ssl.CacheOff, -1
+		if o.Version == tls.VersionTLS12 {
+			// NumTickets is of TLS 1.3. A Context refuses to send no tickets and
+			// to find no ids, so it is given a handler that finds none; no client
+			// of the benchmark offers one to it.
+			cfg.Tickets = ssl.TicketsStateful
+			cfg.SessionCallbacks.Get = &counted{finds: nothing, n: n}
+		}
 	case "der":
 		s := newDERStore(o.MaxSessions)
 		external(&cfg, s.put, s.get, o, n)
