@@ -171,7 +171,6 @@ static outcome shaken(slot *t)
     latency_add(now_ns() - t->began);
     switch (load.o->work) {
     case FULL:
-        warm(t);
         if (t->reused) {
             failed(t, "a session was resumed and none offered");
             return FAILED;
@@ -185,7 +184,6 @@ static outcome shaken(slot *t)
         /* The newest one, be it a renewed ticket, which is not announced. */
         SSL_SESSION_free(t->session);
         t->session = SSL_get1_session(t->ssl);
-        warm(t);
         return say_bye(t);
     case IDLE:
         counted.ops++;
@@ -220,10 +218,8 @@ static outcome ticket(slot *t)
         failed(t, "data instead of a ticket");
         return FAILED;
     }
-    if (t->fresh) {
-        warm(t);
+    if (t->fresh)
         return say_bye(t);
-    }
     return stopped(t, r, "reading the ticket");
 }
 
@@ -250,6 +246,8 @@ static outcome bye(slot *t)
         counted.resumed++;
     else
         counted.full++;
+    /* Only now: a window that opens counts no end of a full handshake of the warm-up. */
+    warm(t);
     return DONE;
 }
 
