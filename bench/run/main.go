@@ -96,7 +96,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 			o.settings.Rounds = 5
 		}
 		if !given["budget"] {
-			o.budget = 4 * time.Minute
+			o.budget = 150 * time.Second
 		}
 		if !given["rows"] {
 			*names = strings.Join(rows.Quick, ",")
@@ -145,6 +145,9 @@ func only(all []*rows.Row, names []string) {
 
 // programs says where the programs are, as bench/build leaves them.
 func programs(o *options) (*measure.Bench, error) {
+	if err := host.CheckCPUs(o.cpus[0], o.cpus[1]); err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(o.bench)
 	if err != nil {
 		return nil, err

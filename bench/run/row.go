@@ -37,17 +37,21 @@ func (d *driver) row(ctx context.Context, row *rows.Row, deadline time.Time) (*r
 func (d *driver) rounds(ctx context.Context, row *rows.Row, rec *record.Row, servers map[string]*measure.Server, deadline time.Time) error {
 	memory := row.Metric == rows.Memory // then each run has a server of its own
 	if !memory {
-		for _, p := range row.Peers {
-			s, err := d.bench.Start(row, p)
-			if err != nil {
-				return err
-			}
-			servers[p.Name] = s
+		if err := d.start(row, servers); err != nil {
+			return err
 		}
 	}
+	if row.Metric == rows.Threads {
+		if err := d.park(ctx, row, servers); err != nil {
+			return err
+		}
+		rec.Delay = row.Delay
+	}
 	taker := &rounds.Taker{
-		Limits: d.o.settings.Limits, Patience: d.o.patience, Deadline: deadline,
-		Now: time.Now, Wait: d.o.settings.Limits.WaitCalm,
+		Calm: func(r record.Run) bool {
+			return d.o.settings.Limits.Calm(r.Others, r.Stolen) && measure.Enough(row, r)
+		},
+		Patience: d.o.patience, Deadline: deadline, Now: time.Now, Wait: d.o.settings.Limits.WaitCalm,
 	}
 	run := func(peer int) (record.Run, []string, error) {
 		if err := ctx.Err(); err != nil {
@@ -75,6 +79,42 @@ func (d *driver) rounds(ctx context.Context, row *rows.Row, rec *record.Row, ser
 			mark = "x"
 		}
 		fmt.Fprint(d.out, mark)
+	}
+	return nil
+}
+
+// start starts the servers of a row.
+func (d *driver) start(row *rows.Row, servers map[string]*measure.Server) error {
+	for _, p := range row.Peers {
+		s, err := d.bench.Start(row, p)
+		if err != nil {
+			return err
+		}
+		servers[p.Name] = s
+	}
+	return nil
+}
+
+// park finds out how long lookups are to wait, so that enough of them wait at
+// once: with each length it starts the server anew. The last it takes as it is.
+func (d *driver) park(ctx context.Context, row *rows.Row, servers map[string]*measure.Server) error {
+	p, _ := row.Peer(rows.Ours)
+	for _, delay := range rows.Delays[1:] {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		run, err := d.bench.Run(row, p, servers[p.Name])
+		if err != nil || measure.Enough(row, run) {
+			return err
+		}
+		if err := servers[p.Name].Stop(); err != nil {
+			return err
+		}
+		delete(servers, p.Name)
+		row.Delay = delay
+		if err := d.start(row, servers); err != nil {
+			return err
+		}
 	}
 	return nil
 }

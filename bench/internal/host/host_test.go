@@ -82,7 +82,7 @@ func TestStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sleep", "60")
-	if err := Start(cmd, 0); err != nil {
+	if err := Start(cmd, FirstCPU()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
@@ -128,10 +128,11 @@ func TestCPUTime(t *testing.T) {
 }
 
 func TestCheckCPUs(t *testing.T) {
-	if err := CheckCPUs(0); err != nil {
+	cpu := FirstCPU()
+	if err := CheckCPUs(cpu); err != nil {
 		t.Error(err)
 	}
-	if CheckCPUs(0, 0) == nil || CheckCPUs(1023) == nil {
+	if CheckCPUs(cpu, cpu) == nil || CheckCPUs(1023) == nil {
 		t.Error("no error for one twice, or for one that is not there")
 	}
 }

@@ -54,6 +54,19 @@ func CheckCPUs(cpus ...int) error {
 	return nil
 }
 
+// FirstCPU is a processor that this process may run on.
+func FirstCPU() int {
+	var may unix.CPUSet
+	if unix.SchedGetaffinity(0, &may) == nil {
+		for cpu := range 1024 {
+			if may.IsSet(cpu) {
+				return cpu
+			}
+		}
+	}
+	return 0
+}
+
 // RaiseFiles lets this process and its children open as many files as they
 // may.
 func RaiseFiles() error {

@@ -43,6 +43,7 @@ func (c *checker) load(r *rows.Row, l record.Load) {
 		return
 	}
 	c.expect(l.Ops > 0, "no operation was done")
+	c.expect(!r.Bulk() || l.Bytes > 0, "no data was moved")
 	c.expect(l.Seconds > 0 && l.ServerCPU > 0, "the load measured no time: %v s, server %v s", l.Seconds, l.ServerCPU)
 	switch r.Load {
 	case "resume":
@@ -101,6 +102,12 @@ func (c *checker) idle(r *rows.Row, run record.Run) {
 	c.expect(run.Stats.Handshakes == want, "the server counts %d handshakes of %d connections", run.Stats.Handshakes, want)
 	c.expect(run.Stats.Resumed == 0, "the server counts %d resumed handshakes, and all were to be full", run.Stats.Resumed)
 	c.expect(run.KiBPerConn > 0, "its memory did not grow")
+}
+
+// Enough reports whether as many lookups waited at once as a row of threads is
+// about.
+func Enough(r *rows.Row, run record.Run) bool {
+	return r.Metric != rows.Threads || run.Waiting >= rows.Waiting
 }
 
 // CheckWaiting says whether enough lookups waited at once in a row of threads,

@@ -31,6 +31,7 @@ func TestCheck(t *testing.T) {
 		"resume-1.2-der/cryptotls": {Load: load(1000, 1000, 0), Stats: record.Stats{Accepted: 1400, Handshakes: 1332, Resumed: 1300}},
 		"full-rsa-1.2/node":        {Load: load(1000, 0, 1000), Stats: record.Stats{Accepted: 1400, Handshakes: 1332, Failed: 10}},
 		"echo-32/goopenssl":        {Load: load(1000, 0, 0), Stats: record.Stats{Accepted: 32, Handshakes: 32}},
+		"down-8/ours":              {Load: record.Load{Ops: 9, Bytes: 9 << 14, Seconds: 1, ServerCPU: 1}, Stats: record.Stats{Accepted: 8, Handshakes: 8}},
 		"idle/c":                   {KiBPerConn: 13, Stats: record.Stats{Accepted: 2200, Handshakes: 2200}},
 	}
 	get := func(name string) (*rows.Row, rows.Peer, record.Run) {
@@ -72,6 +73,7 @@ func TestCheck(t *testing.T) {
 		{"echo-32/goopenssl", "a connection is missing", func(r *record.Run) { r.Stats.Handshakes-- }, "goopenssl: the server counts 31 handshakes, and the load 32"},
 		{"echo-32/goopenssl", "resumed", func(r *record.Run) { r.Load.Resumed = 1 }, "goopenssl: 1 connections were resumed, and all were to be full"},
 		{"idle/c", "a connection is missing", func(r *record.Run) { r.Stats.Handshakes-- }, "c: the server counts 2199 handshakes of 2200 connections"},
+		{"down-8/ours", "no data", func(r *record.Run) { r.Load.Bytes = 0 }, "ours: no data was moved"},
 		{"idle/c", "no memory", func(r *record.Run) { r.KiBPerConn = 0 }, "c: its memory did not grow"},
 	} {
 		r, p, run := get(c.name)

@@ -89,14 +89,15 @@ type Settings struct {
 
 // A Row is all that was measured for one row of the table.
 type Row struct {
-	Name     string       `json:"name"`
-	Commit   string       `json:"commit"`
-	Started  time.Time    `json:"started"`
-	Seconds  float64      `json:"seconds"`
-	Machine  host.Machine `json:"machine"`
-	Settings Settings     `json:"settings"`
-	Rounds   []Round      `json:"rounds"`
-	Failures []string     `json:"failures,omitempty"` // what was not as the row says; then its numbers mean nothing
+	Name     string        `json:"name"`
+	Commit   string        `json:"commit"`
+	Started  time.Time     `json:"started"`
+	Seconds  float64       `json:"seconds"`
+	Machine  host.Machine  `json:"machine"`
+	Settings Settings      `json:"settings"`
+	Delay    time.Duration `json:"delay,omitempty"` // of a lookup, in a row of threads
+	Rounds   []Round       `json:"rounds"`
+	Failures []string      `json:"failures,omitempty"` // what was not as the row says; then its numbers mean nothing
 }
 
 // Calm are the rounds that nobody disturbed.

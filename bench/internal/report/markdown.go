@@ -101,7 +101,7 @@ func (rep *Report) behind(m *markdown) {
 		for _, p := range r.Peers {
 			waiting := ""
 			if p.Waiting > 0 {
-				waiting = fmt.Sprintf(", while %.0f lookups wait", p.Waiting)
+				waiting = fmt.Sprintf(", while %.0f lookups wait %v", p.Waiting, r.Delay)
 			}
 			m.print("| %s | %s%s | %s %s%s | %.0f | %.0f | %.0f | %.0f | %.1f | %.2f | %.2f | %.2f |\n", r.Name, label(p.Name), r.stored(p),
 				quartiles(p.Value, number), r.Unit, waiting, p.P50, p.P99, p.Threads, p.CPUs, p.RSS, p.Switches, p.Busy, p.LoadBusy)

@@ -3,6 +3,7 @@ package report
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sessioncb/openssl/bench/internal/host"
 	"github.com/sessioncb/openssl/bench/internal/record"
@@ -35,7 +36,8 @@ type Row struct {
 	Calm     int             `json:"calm"`   // of them
 	Want     int             `json:"want"`   // calm rounds that were to be
 	Failures []string        `json:"failures,omitempty"`
-	Drift    stats.Quartiles `json:"drift"` // the base's last run of a round by its first: how far two measurements of the same differ
+	Delay    time.Duration   `json:"delay,omitempty"` // of a lookup
+	Drift    stats.Quartiles `json:"drift"`           // the base's last run of a round by its first: how far two measurements of the same differ
 	Peers    []*Peer         `json:"peers"`
 
 	row *rows.Row
@@ -108,7 +110,7 @@ func RowOf(row *rows.Row, rec *record.Row) *Row {
 		Name: row.Name, Title: row.Title, Unit: row.Unit(), Base: row.Base, Commit: rec.Commit,
 		Goal: row.Goal().Want, Floor: row.Goal().Floor,
 		Rounds: len(rec.Rounds), Calm: len(rec.Calm()), Want: row.Want(rec.Settings.Rounds),
-		Failures: rec.Failures, row: row,
+		Failures: rec.Failures, Delay: rec.Delay, row: row,
 	}
 	rounds := rec.Rounds
 	if !r.Few() {

@@ -42,6 +42,7 @@ func made(row *rows.Row, n int) *record.Row {
 				Load: record.Load{Ops: int64(3000 * s), Bytes: int64(1.5e9 * s), Seconds: 1, ServerCPU: 0.99, ClientCPU: 0.4, P50: 9000 / s, P99: 11000 / s},
 			}
 			if row.Metric == rows.Threads {
+				rec.Delay = row.Delay
 				run.Waiting = 540
 			}
 			round.Runs = append(round.Runs, run)

@@ -29,7 +29,7 @@ func (r *Row) WriteRow(w io.Writer) error {
 	if p := r.Peer(rows.Ours); p != nil {
 		fmt.Fprintf(w, "  ours, goal %s: %s (%s)", r.goal(r.Goal), r.verdict(), r.scored(r.score(p).Median))
 		if p.Waiting > 0 {
-			fmt.Fprintf(w, "; %.0f lookups wait at once", p.Waiting)
+			fmt.Fprintf(w, "; %.0f lookups wait %v at once", p.Waiting, r.Delay)
 		}
 		fmt.Fprintln(w)
 	}

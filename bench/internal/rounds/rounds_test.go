@@ -60,7 +60,8 @@ type world struct {
 
 func (w *world) taker(patience, deadline time.Duration) *Taker {
 	return &Taker{
-		Limits: host.DefaultLimits, Patience: patience, Deadline: w.now.Add(deadline),
+		Calm:     func(r record.Run) bool { return host.DefaultLimits.Calm(r.Others, r.Stolen) },
+		Patience: patience, Deadline: w.now.Add(deadline),
 		Now: func() time.Time { return w.now },
 		Wait: func(limit time.Duration) error {
 			w.waits = append(w.waits, limit)
@@ -130,10 +131,30 @@ func TestTakeFailure(t *testing.T) {
 	if !errors.Is(err, want) || len(w.ran) != 1 {
 		t.Errorf("%v after %v", err, w.ran)
 	}
-	_, failures, err := w.taker(time.Minute, time.Hour).Take([]int{0}, func(peer int) (record.Run, []string, error) {
-		return record.Run{Others: 5}, []string{"not resumed"}, nil
-	})
-	if len(failures) != 1 || err != nil {
-		t.Errorf("%q, %v: a run that is disturbed and wrong is wrong", failures, err)
+	// Wrong and disturbed: first of all it is repeated.
+	for _, c := range []struct {
+		why      string
+		others   []float64
+		patience time.Duration
+		wrong    int // runs, from the first on
+		failures int
+		runs     int
+	}{
+		{"wrong in a calm run", []float64{0}, time.Minute, 9, 1, 1},
+		{"wrong while disturbed, right when calm", []float64{5, 0}, time.Minute, 1, 0, 2},
+		{"wrong while disturbed, and when calm", []float64{5, 0}, time.Minute, 9, 1, 2},
+		{"wrong and disturbed, and no patience is left", []float64{5}, 0, 9, 1, 1},
+	} {
+		w := &world{now: time.Unix(1e9, 0), others: c.others}
+		_, failures, err := w.taker(c.patience, time.Hour).Take([]int{0}, func(peer int) (record.Run, []string, error) {
+			r, _, err := w.run(peer)
+			if len(w.ran) <= c.wrong {
+				return r, []string{"not resumed"}, err
+			}
+			return r, nil, err
+		})
+		if len(failures) != c.failures || err != nil || len(w.ran) != c.runs {
+			t.Errorf("%s: %q, %v, %d runs", c.why, failures, err, len(w.ran))
+		}
 	}
 }
