@@ -165,7 +165,7 @@ static outcome say_bye(slot *t)
 /* The handshake is complete: checks how, and says what comes next. */
 static outcome shaken(slot *t)
 {
-    static const phase next[] = { [ECHO] = ECHO_WRITE, [DOWN] = DOWN_START, [UP] = UP_WRITE };
+    static const phase next[] = { [ECHO] = ECHO_WRITE, [IDLE] = ECHO_WRITE, [DOWN] = DOWN_START, [UP] = UP_WRITE };
 
     t->reused = SSL_session_reused(t->ssl) != 0;
     latency_add(now_ns() - t->began);
@@ -185,18 +185,9 @@ static outcome shaken(slot *t)
         SSL_SESSION_free(t->session);
         t->session = SSL_get1_session(t->ssl);
         return say_bye(t);
-    case IDLE:
-        counted.ops++;
-        if (t->reused)
-            counted.resumed++;
-        else
-            counted.full++;
-        warm(t);
-        t->phase = IDLING;
-        return TURN_OVER;
     default:
-        latency_clear();
-        warm(t);
+        if (load.o->work != IDLE)
+            warm(t);
         t->phase = next[load.o->work];
         return TURN_OVER;
     }
@@ -251,6 +242,19 @@ static outcome bye(slot *t)
     return DONE;
 }
 
+/* One echo, and then it is warm: the server is done with the handshake too, so
+ * that no more of them are under way than the load generator lets be. */
+static outcome settle(slot *t)
+{
+    if (t->reused)
+        counted.resumed++;
+    else
+        counted.full++;
+    warm(t);
+    t->phase = IDLING;
+    return TURN_OVER;
+}
+
 static outcome echo(slot *t)
 {
     for (int i = 0; i < TURN; i++) {
@@ -278,6 +282,8 @@ static outcome echo(slot *t)
         }
         counted.ops++;
         counted.bytes += load.o->size;
+        if (load.o->work == IDLE)
+            return settle(t);
         latency_add(now_ns() - t->began);
         t->phase = ECHO_WRITE;
     }
