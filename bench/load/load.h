@@ -56,6 +56,6 @@ size_t slots_open(void);
 void slots_free(void);
 
 /* Calls to libcrypto that libssl made and skip.c answered. */
-extern unsigned long skipped_verify, skipped_keygen;
+extern unsigned long skipped_verify, skipped_keygen, skipped_parse;
 
 #endif

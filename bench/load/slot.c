@@ -100,23 +100,29 @@ static void warm(slot *t)
     }
 }
 
-/* A socket connected from one of the source addresses; linger 0, so that its
- * close is a reset and leaves no TIME_WAIT on either side. -1: errno says why. */
-static int dial(const slot *t)
+/*
+ * A connected socket. Linger 0: its close is a reset and leaves no TIME_WAIT on
+ * either side. Connections that stay get one of many source addresses, as there
+ * may be more of them than one address has ports, and no delay for what is
+ * smaller than a segment; in a handshake each flight answers one that carries
+ * the acknowledgement of the last, so Nagle has nothing to wait for. -1: errno
+ * says why.
+ */
+static int dial(void)
 {
     static unsigned turn;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     struct linger off = { .l_onoff = 1, .l_linger = 0 };
     struct sockaddr_in from = { .sin_family = AF_INET };
+    bool stays = load.o->work != FULL && load.o->work != RESUME;
 
-    (void)t;
     if (fd < 0)
         return -1;
     from.sin_addr.s_addr = htonl(0x7f000000 | (FIRST_SOURCE + turn++ % (LAST_SOURCE - FIRST_SOURCE + 1)));
     if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off) == 0
-        && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0
-        && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0
-        && bind(fd, (struct sockaddr *)&from, sizeof from) == 0
+        && (!stays || (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0
+                       && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0
+                       && bind(fd, (struct sockaddr *)&from, sizeof from) == 0))
         && connect(fd, (const struct sockaddr *)&load.o->addr, sizeof load.o->addr) == 0)
         return fd;
     (void)close(fd);
@@ -407,7 +413,7 @@ static bool begin(slot *t)
     int fd;
 
     t->began = now_ns();
-    fd = dial(t);
+    fd = dial();
     if (fd < 0) {
         failed(t, "connect");
         return false;
