@@ -5,7 +5,6 @@ package peer
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -91,13 +90,6 @@ func run(p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) in
 		return fail(1, err)
 	}
 	return 0
-}
-
-// Listen takes a free port of 127.0.0.1. TCP_NODELAY is Go's default; keepalive would cost
-// three calls of setsockopt a connection that C does not make.
-func Listen() (net.Listener, error) {
-	config := net.ListenConfig{KeepAlive: -1}
-	return config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 }
 
 // answer says hello, and answers stdin until it ends.
