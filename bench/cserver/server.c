@@ -137,6 +137,7 @@ static SSL_CTX *make_context(const options *o)
     SSL_CTX_set_mode(ctx, mode);
     SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(ctx, 1);
+    SSL_CTX_set_default_read_buffer_len(ctx, WIRE_READ_BUFFER);
     if (!store_setup(ctx, o))
         exit(1);
     return ctx;
@@ -162,9 +163,11 @@ static int listen_here(void)
     return fd;
 }
 
-static void accept_all(int listener)
+/* At most n connections, n being how much is going on: a server that is asked
+ * for one at a time need not hear that there is no second one. */
+static void accept_some(int listener, int n)
 {
-    for (;;) {
+    while (n-- > 0) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0)
@@ -245,7 +248,7 @@ int main(int argc, char **argv)
             void *data = events[i].data.ptr;
 
             if (data == &listener)
-                accept_all(listener);
+                accept_some(listener, n);
             else if (data != NULL)
                 serve_event(data, events[i].events);
             else if (!command())
