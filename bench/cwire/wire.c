@@ -11,7 +11,12 @@ enum { GATHER = 132 << 10 };   /* eight full records */
 
 /* The bytes of the step that is under way, and of no other connection. */
 static unsigned char gathered[GATHER];
-static size_t gathered_len;
+static size_t gathered_len, gather_most = GATHER;
+
+void wire_gather(bool on)
+{
+    gather_most = on ? GATHER : 0;
+}
 
 void wire_open(wire *w, int fd)
 {
@@ -106,6 +111,8 @@ static int wire_write(BIO *b, const char *data, int n)
         len = GATHER;
     memcpy(gathered + gathered_len, data, len);
     gathered_len += len;
+    if (gathered_len > gather_most && wire_flush(w) < 0)
+        return -1;
     return (int)len;
 }
 
@@ -130,6 +137,8 @@ static int wire_read(BIO *b, char *data, int n)
         w->eof = true;
     if (got < 0 && errno == EAGAIN)
         BIO_set_retry_read(b);
+    else if (got < 0)
+        w->broken = true;
     return (int)got;
 }
 

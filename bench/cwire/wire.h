@@ -31,7 +31,7 @@ typedef struct wire {
     bool drained;              /* the last recv emptied the socket */
     bool ended;                /* the peer sent FIN or RST: a short recv proves nothing now */
     bool eof;                  /* recv returned 0 */
-    bool broken;               /* a send failed for good */
+    bool broken;               /* a send or recv failed for good */
     unsigned char *left;       /* what a send did not take; NULL: nothing */
     size_t left_at, left_len;
 } wire;
@@ -48,6 +48,10 @@ void wire_ready(wire *w, uint32_t events);
 /* Sends what was gathered: 1 all is sent, 0 the socket is full (call again when
  * it is writable), -1 the connection is broken. */
 int wire_flush(wire *w);
+
+/* Whether bytes are gathered. They are, unless this says no: then each write of
+ * libssl is a send. */
+void wire_gather(bool on);
 
 /* Raises the soft limit of open files to want, and the hard one if allowed.
  * Returns the limit now in force. */
