@@ -22,7 +22,7 @@ typedef struct options {
     size_t max_sessions;
     int64_t lookup_delay;      /* nanoseconds that one lookup takes */
     bool release_buffers;
-    bool malloc;               /* glibc's allocator, not the one of alloc.h */
+    bool plain;                /* without the allocator, the gathering and the larger read buffer */
 } options;
 
 typedef struct counters {

@@ -134,7 +134,7 @@ static outcome stopped(conn *c, int r)
         return END;
     default:
         ERR_clear_error();
-        return c->wire.broken || c->wire.eof ? END : BROKEN;
+        return c->wire.broken ? END : BROKEN;
     }
 }
 
@@ -235,14 +235,9 @@ static outcome step(conn *c)
     return END;
 }
 
-static void want_out(conn *c)
+static bool wants_out(const conn *c)
 {
-    struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c };
-
-    if (c->wants_out)
-        return;
-    c->wants_out = true;       /* for good: an edge comes only after a full socket */
-    (void)epoll_ctl(server.epoll, EPOLL_CTL_MOD, c->wire.fd, &e);
+    return c->wire.left != NULL || SSL_want_write(c->ssl);
 }
 
 /* Goes on with c as far as it goes. False: c is closed. */
@@ -294,10 +289,23 @@ void serve_open(int fd)
     /* The ClientHello is there: the listener waits for it. */
     if (!run(c))
         return;
+    if (wants_out(c)) {
+        c->wants_out = true;
+        e.events |= EPOLLOUT;
+    }
     if (epoll_ctl(server.epoll, EPOLL_CTL_ADD, fd, &e) != 0)
         close_conn(c, BROKEN);
-    else if (c->wire.left != NULL || c->phase == SOURCE)
-        want_out(c);
+}
+
+/* Has its turn, and asks to be told when there is room, if that is missing. */
+static void go_on(conn *c)
+{
+    struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c };
+
+    if (!run(c) || c->wants_out || !wants_out(c))
+        return;
+    c->wants_out = true;       /* for good: an edge comes only after a full socket */
+    (void)epoll_ctl(server.epoll, EPOLL_CTL_MOD, c->wire.fd, &e);
 }
 
 void serve_event(void *data, uint32_t events)
@@ -305,8 +313,7 @@ void serve_event(void *data, uint32_t events)
     conn *c = data;
 
     wire_ready(&c->wire, events);
-    if (run(c) && (c->wire.left != NULL || SSL_want_write(c->ssl)))
-        want_out(c);
+    go_on(c);
 }
 
 bool serve_again(void)
@@ -320,8 +327,7 @@ bool serve_again(void)
         if (list != NULL)
             list->prev = NULL;
         c->again = false;
-        if (run(c) && (c->wire.left != NULL || SSL_want_write(c->ssl)))
-            want_out(c);
+        go_on(c);
     }
     return server.again != NULL;
 }

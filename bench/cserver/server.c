@@ -30,7 +30,7 @@ static _Noreturn void usage(const char *what, const char *value)
     fprintf(stderr, "cserver: %s: %s\n"
             "usage: cserver -work handshake|echo|source|sink -version 1.2|1.3 -cert FILE -key FILE [-client-ca FILE]\n"
             "       -store none|der|ref|internal|tickets [-max-sessions N] [-lookup-delay DURATION]\n"
-            "       [-release-buffers] [-malloc]\n",
+            "       [-release-buffers] [-plain]\n",
             what, value);
     exit(2);
 }
@@ -71,7 +71,7 @@ static options parse(int argc, char **argv)
         { "client-ca", required_argument, NULL, 'a' }, { "store", required_argument, NULL, 's' },
         { "max-sessions", required_argument, NULL, 'm' }, { "lookup-delay", required_argument, NULL, 'l' },
         { "release-buffers", no_argument, NULL, 'r' },
-        { "malloc", no_argument, NULL, 'M' }, { NULL, 0, NULL, 0 }
+        { "plain", no_argument, NULL, 'p' }, { NULL, 0, NULL, 0 }
     };
     options o = { .version = TLS1_3_VERSION, .max_sessions = 100000 };
     int f;
@@ -87,7 +87,7 @@ static options parse(int argc, char **argv)
         case 'm': o.max_sessions = (size_t)strtoul(optarg, NULL, 10); break;
         case 'l': o.lookup_delay = duration(optarg); break;
         case 'r': o.release_buffers = true; break;
-        case 'M': o.malloc = true; break;
+        case 'p': o.plain = true; break;
         default: usage("flag", "see above");
         }
     if (optind < argc)
@@ -137,6 +137,8 @@ static SSL_CTX *make_context(const options *o)
     SSL_CTX_set_mode(ctx, mode);
     SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(ctx, 1);
+    if (!o->plain)
+        SSL_CTX_set_default_read_buffer_len(ctx, WIRE_READ_BUFFER);
     if (!store_setup(ctx, o))
         exit(1);
     return ctx;
@@ -162,9 +164,11 @@ static int listen_here(void)
     return fd;
 }
 
-static void accept_all(int listener)
+/* At most n connections, n being how much is going on: a server that is asked
+ * for one at a time need not hear that there is no second one. */
+static void accept_some(int listener, int n)
 {
-    for (;;) {
+    while (n-- > 0) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0)
@@ -219,12 +223,13 @@ int main(int argc, char **argv)
     /* Freed memory stays with the process: no brk for each connection. */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_MMAP_THRESHOLD, 1 << 25);
-    if (!o.malloc && !alloc_setup())
+    if (!o.plain && !alloc_setup())
         die("allocator");
     (void)wire_files(FILES);
     ctx = make_context(&o);
     if (epoll < 0)
         die("epoll");
+    wire_gather(!o.plain);
     serve_setup(ctx, epoll, &o);
     listener = listen_here();
     e.data.ptr = &listener;
@@ -245,7 +250,7 @@ int main(int argc, char **argv)
             void *data = events[i].data.ptr;
 
             if (data == &listener)
-                accept_all(listener);
+                accept_some(listener, n);
             else if (data != NULL)
                 serve_event(data, events[i].events);
             else if (!command())

@@ -9,16 +9,16 @@
 #include "alloc.h"
 
 enum {
-    SPAN_BITS = 17,
+    SPAN_BITS = 19,
     SPAN = 1 << SPAN_BITS,     /* memory of one class, cut into blocks */
-    SPANS = 1 << 16,           /* 8 GiB of addresses, not of memory */
+    SPANS = 1 << 14,           /* 8 GiB of addresses, not of memory */
     FINE = 16,                 /* classes up to FINE_MAX are so far apart */
     FINE_MAX = 1024,
     FINE_CLASSES = FINE_MAX / FINE,
     STEPS_BITS = 3,
     STEPS = 1 << STEPS_BITS,   /* then that many for each doubling */
-    LARGE = 32 << 10,          /* what is larger goes to malloc */
-    CLASSES = FINE_CLASSES + 5 * STEPS
+    LARGE = 128 << 10,         /* what is larger goes to malloc */
+    CLASSES = FINE_CLASSES + 7 * STEPS
 };
 
 typedef struct block {
@@ -31,7 +31,7 @@ static struct {
     uint8_t class_of[SPANS];
     block *free[CLASSES];
     unsigned char *at[CLASSES], *end[CLASSES];  /* the span that is being cut */
-    uint16_t size_of[CLASSES];
+    uint32_t size_of[CLASSES];
 } arena;
 
 static unsigned class_for(size_t n)
@@ -144,7 +144,7 @@ bool alloc_setup(void)
         return false;
     arena.base = base;
     for (unsigned c = 0; c < CLASSES; c++)
-        arena.size_of[c] = (uint16_t)size_for(c);
+        arena.size_of[c] = (uint32_t)size_for(c);
     return CRYPTO_set_mem_functions(take, resize, give) == 1;
 #endif
 }

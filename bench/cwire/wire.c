@@ -7,14 +7,16 @@
 
 #include "wire.h"
 
-enum {
-    GATHER = 32 << 10,
-    LARGE = 4 << 10            /* from here on a copy costs more than a send of its own would save */
-};
+enum { GATHER = 132 << 10 };   /* eight full records */
 
 /* The bytes of the step that is under way, and of no other connection. */
 static unsigned char gathered[GATHER];
-static size_t gathered_len;
+static size_t gathered_len, gather_most = GATHER;
+
+void wire_gather(bool on)
+{
+    gather_most = on ? GATHER : 0;
+}
 
 void wire_open(wire *w, int fd)
 {
@@ -95,30 +97,23 @@ static int wire_write(BIO *b, const char *data, int n)
 {
     wire *w = BIO_get_data(b);
     size_t len = (size_t)n;
-    ssize_t sent;
 
     BIO_clear_retry_flags(b);
-    if (w->left != NULL || gathered_len + len > GATHER || len >= LARGE) {
+    if (w->left != NULL || gathered_len + len > GATHER) {
         int r = wire_flush(w);
 
-        if (r < 0)
-            return -1;
-        if (r == 0) {
+        if (r == 0)
             BIO_set_retry_write(b);
+        if (r <= 0)
             return -1;
-        }
     }
-    if (len < LARGE) {
-        memcpy(gathered + gathered_len, data, len);
-        gathered_len += len;
-        return n;
-    }
-    sent = push(w, (const unsigned char *)data, len);
-    if (sent == 0) {
-        BIO_set_retry_write(b);
+    if (len > GATHER)
+        len = GATHER;
+    memcpy(gathered + gathered_len, data, len);
+    gathered_len += len;
+    if (gathered_len > gather_most && wire_flush(w) < 0)
         return -1;
-    }
-    return (int)sent;
+    return (int)len;
 }
 
 static int wire_read(BIO *b, char *data, int n)
@@ -142,6 +137,8 @@ static int wire_read(BIO *b, char *data, int n)
         w->eof = true;
     if (got < 0 && errno == EAGAIN)
         BIO_set_retry_read(b);
+    else if (got < 0)
+        w->broken = true;
     return (int)got;
 }
 

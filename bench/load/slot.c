@@ -26,7 +26,6 @@ typedef enum { SHUT, HANDSHAKE, TICKET, BYE, ECHO_WRITE, ECHO_READ, DOWN_START, 
 typedef struct slot {
     wire wire;
     SSL *ssl;
-    BIO *bio;
     SSL_SESSION *session;      /* the newest; owned. NULL: none yet */
     phase phase;
     bool offered, reused, fresh, warm, again, wants_out;
@@ -129,15 +128,20 @@ static int dial(void)
     return -1;
 }
 
-static void shut(slot *t)
+/* Closes the connection. The next one of the slot goes to the same server, and
+ * that is what SSL_clear is for; one that failed leaves nothing behind. */
+static void shut(slot *t, bool clean)
 {
     if (t->phase == SHUT)
         return;
     (void)close(t->wire.fd);
     wire_open(&t->wire, -1);
     SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    SSL_free(t->ssl);
-    t->ssl = NULL;
+    if (!clean || !SSL_clear(t->ssl) || !SSL_set_session(t->ssl, NULL)) {
+        ERR_clear_error();
+        SSL_free(t->ssl);
+        t->ssl = NULL;
+    }
     t->phase = SHUT;
     load.open--;
 }
@@ -396,7 +400,7 @@ static bool run(slot *t)
         (void)wire_flush(&t->wire);
     }
     if (o == DONE || o == FAILED) {
-        shut(t);
+        shut(t, o == DONE);
         return false;
     }
     if (o == TURN_OVER)
@@ -408,6 +412,17 @@ static bool run(slot *t)
         (void)epoll_ctl(load.epoll, EPOLL_CTL_MOD, t->wire.fd, &e);
     }
     return true;
+}
+
+static void make_ssl(slot *t)
+{
+    BIO *b = wire_bio(&t->wire);
+
+    t->ssl = SSL_new(load.ctx);
+    if (t->ssl == NULL || b == NULL)
+        abort();
+    SSL_set_bio(t->ssl, b, b);
+    SSL_set_app_data(t->ssl, t);
 }
 
 /* Begins an op: connects, and sends the ClientHello. */
@@ -423,11 +438,8 @@ static bool begin(slot *t)
         return false;
     }
     wire_open(&t->wire, fd);
-    t->ssl = SSL_new(load.ctx);
-    if (t->ssl == NULL || (t->bio == NULL && (t->bio = wire_bio(&t->wire)) == NULL) || !BIO_up_ref(t->bio))
-        abort();
-    SSL_set_bio(t->ssl, t->bio, t->bio);
-    SSL_set_app_data(t->ssl, t);
+    if (t->ssl == NULL)
+        make_ssl(t);
     t->offered = t->session != NULL;
     t->fresh = t->wants_out = false;
     if (t->session != NULL && !SSL_set_session(t->ssl, t->session))
@@ -445,7 +457,6 @@ static bool begin(slot *t)
     return true;
 }
 
-/* Again and again while an op ends at once: a server that refuses is not asked in a loop. */
 static void next_op(slot *t)
 {
     if (!load.stopping && (load.o->work == FULL || load.o->work == RESUME))
@@ -489,7 +500,7 @@ void slots_stop(void)
         slot *t = &load.all[i];
 
         if (t->phase == DOWN_READ || t->phase == DOWN_START || t->phase == UP_WRITE)
-            shut(t);
+            shut(t, false);
         else if (t->phase == IDLING && say_bye(t) == TURN_OVER)
             (void)wire_flush(&t->wire);
     }
@@ -510,9 +521,9 @@ void slots_free(void)
     for (size_t i = 0; i < load.o->conns; i++) {
         slot *t = &load.all[i];
 
-        shut(t);
+        shut(t, false);
         SSL_SESSION_free(t->session);
-        BIO_free(t->bio);
+        SSL_free(t->ssl);
     }
     free(load.all);
     free(load.message);
