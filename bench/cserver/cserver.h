@@ -22,6 +22,7 @@ typedef struct options {
     size_t max_sessions;
     int64_t lookup_delay;      /* nanoseconds that one lookup takes */
     bool release_buffers;
+    bool malloc;               /* glibc's allocator, not the one of alloc.h */
 } options;
 
 typedef struct counters {

@@ -15,6 +15,7 @@
 
 #include <openssl/err.h>
 
+#include "alloc.h"
 #include "cserver.h"
 #include "wire.h"
 
@@ -28,7 +29,8 @@ static _Noreturn void usage(const char *what, const char *value)
 {
     fprintf(stderr, "cserver: %s: %s\n"
             "usage: cserver -work handshake|echo|source|sink -version 1.2|1.3 -cert FILE -key FILE [-client-ca FILE]\n"
-            "       -store none|der|ref|internal|tickets [-max-sessions N] [-lookup-delay DURATION] [-release-buffers]\n",
+            "       -store none|der|ref|internal|tickets [-max-sessions N] [-lookup-delay DURATION]\n"
+            "       [-release-buffers] [-malloc]\n",
             what, value);
     exit(2);
 }
@@ -68,7 +70,8 @@ static options parse(int argc, char **argv)
         { "cert", required_argument, NULL, 'c' }, { "key", required_argument, NULL, 'k' },
         { "client-ca", required_argument, NULL, 'a' }, { "store", required_argument, NULL, 's' },
         { "max-sessions", required_argument, NULL, 'm' }, { "lookup-delay", required_argument, NULL, 'l' },
-        { "release-buffers", no_argument, NULL, 'r' }, { NULL, 0, NULL, 0 }
+        { "release-buffers", no_argument, NULL, 'r' },
+        { "malloc", no_argument, NULL, 'M' }, { NULL, 0, NULL, 0 }
     };
     options o = { .version = TLS1_3_VERSION, .max_sessions = 100000 };
     int f;
@@ -84,6 +87,7 @@ static options parse(int argc, char **argv)
         case 'm': o.max_sessions = (size_t)strtoul(optarg, NULL, 10); break;
         case 'l': o.lookup_delay = duration(optarg); break;
         case 'r': o.release_buffers = true; break;
+        case 'M': o.malloc = true; break;
         default: usage("flag", "see above");
         }
     if (optind < argc)
@@ -215,6 +219,8 @@ int main(int argc, char **argv)
     /* Freed memory stays with the process: no brk for each connection. */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    if (!o.malloc && !alloc_setup())
+        die("allocator");
     (void)wire_files(FILES);
     ctx = make_context(&o);
     if (epoll < 0)

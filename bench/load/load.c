@@ -14,6 +14,7 @@
 
 #include <openssl/err.h>
 
+#include "alloc.h"
 #include "load.h"
 #include "wire.h"
 
@@ -21,7 +22,7 @@ enum {
     EVENTS = 256,
     FILES = 20100,
     OPENING = 64,              /* connections that are being made at once */
-    PATIENCE = 30              /* seconds that warming up may take longer than asked for, and draining at most */
+    PATIENCE = 30              /* seconds that draining may take, and warming up more than asked for */
 };
 
 static _Noreturn void usage(const char *what, const char *value)
@@ -245,13 +246,14 @@ static void turn(int epoll, int ms)
 static void warm_up(int epoll, const options *o)
 {
     int64_t begin = now_ns(), end = begin + (int64_t)(o->warmup * 1e9);
+    int64_t patience = (PATIENCE + (int64_t)o->conns / 50) * 1000000000;
     size_t started = 0;
 
     while (now_ns() < end || slots_warm() < o->conns) {
         while (started < o->conns && started - slots_warm() < OPENING)
             slot_start(started++);
         turn(epoll, 10);
-        if (now_ns() > end + PATIENCE * INT64_C(1000000000) || counted.failed > o->conns) {
+        if (now_ns() > end + patience || counted.failed > o->conns) {
             fprintf(stderr, "load: %zu of %zu connections are warm, %llu failed\n", slots_warm(), o->conns,
                     (unsigned long long)counted.failed);
             exit(1);
@@ -298,6 +300,8 @@ int main(int argc, char **argv)
 
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    if (!alloc_setup())
+        die("allocator");
     if (o.conns + 8 > files) {
         fprintf(stderr, "load: %zu connections need more open files than the limit of %zu\n", o.conns, files);
         return 1;

@@ -165,7 +165,7 @@ static outcome say_bye(slot *t)
 /* The handshake is complete: checks how, and says what comes next. */
 static outcome shaken(slot *t)
 {
-    static const phase next[] = { [ECHO] = ECHO_WRITE, [DOWN] = DOWN_START, [UP] = UP_WRITE };
+    static const phase next[] = { [ECHO] = ECHO_WRITE, [IDLE] = ECHO_WRITE, [DOWN] = DOWN_START, [UP] = UP_WRITE };
 
     t->reused = SSL_session_reused(t->ssl) != 0;
     latency_add(now_ns() - t->began);
@@ -187,18 +187,9 @@ static outcome shaken(slot *t)
         t->session = SSL_get1_session(t->ssl);
         warm(t);
         return say_bye(t);
-    case IDLE:
-        counted.ops++;
-        if (t->reused)
-            counted.resumed++;
-        else
-            counted.full++;
-        warm(t);
-        t->phase = IDLING;
-        return TURN_OVER;
     default:
-        latency_clear();
-        warm(t);
+        if (load.o->work != IDLE)
+            warm(t);
         t->phase = next[load.o->work];
         return TURN_OVER;
     }
@@ -253,6 +244,19 @@ static outcome bye(slot *t)
     return DONE;
 }
 
+/* One echo, and then it is warm: the server is done with the handshake too, so
+ * that no more of them are under way than the load generator lets be. */
+static outcome settle(slot *t)
+{
+    if (t->reused)
+        counted.resumed++;
+    else
+        counted.full++;
+    warm(t);
+    t->phase = IDLING;
+    return TURN_OVER;
+}
+
 static outcome echo(slot *t)
 {
     for (int i = 0; i < TURN; i++) {
@@ -280,6 +284,8 @@ static outcome echo(slot *t)
         }
         counted.ops++;
         counted.bytes += load.o->size;
+        if (load.o->work == IDLE)
+            return settle(t);
         latency_add(now_ns() - t->began);
         t->phase = ECHO_WRITE;
     }
