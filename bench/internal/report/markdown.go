@@ -86,6 +86,9 @@ func (rep *Report) notes(m *markdown) {
 		if r.Few() && len(r.Failures) == 0 {
 			m.print("\n**%s**: %s.\n", r.Name, r.rounds())
 		}
+		if names := r.LoadBound(); names != nil {
+			m.print("\n**%s**: the load was the bottleneck of %s.\n", r.Name, strings.Join(names, ", "))
+		}
 		if r.Commit != rep.Commit {
 			m.print("\n**%s** is of commit %s.\n", r.Name, short(r.Commit))
 		}

@@ -76,6 +76,18 @@ func (r *Row) Peer(name string) *Peer {
 	return nil
 }
 
+// LoadBound are the peers under which the load had no time to spare while the
+// server had.
+func (r *Row) LoadBound() []string {
+	var names []string
+	for _, p := range r.Peers {
+		if r.row.Metric != rows.Memory && p.LoadBusy > 0.95 && p.Busy < 0.95 {
+			names = append(names, label(p.Name))
+		}
+	}
+	return names
+}
+
 // score is what a goal is compared with.
 func (r *Row) score(p *Peer) stats.Quartiles {
 	if r.row.Metric.Relative() {

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/sessioncb/openssl/bench/internal/rows"
@@ -38,6 +39,9 @@ func (r *Row) WriteRow(w io.Writer) error {
 		fmt.Fprintf(w, "; %s by itself, last of a round by first: %s", label(r.Base), quartiles(r.Drift, ratio))
 	}
 	fmt.Fprintln(w)
+	if names := r.LoadBound(); names != nil {
+		fmt.Fprintf(w, "  the load was the BOTTLENECK of %s\n", strings.Join(names, ", "))
+	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "  FAILED: %s\n", f)
 	}
