@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/, where each script says what it does.
 
-.PHONY: help demo demo-fleet test check fuzz bench matrix clean
+.PHONY: help demo demo-fleet test check fuzz bench bench-quick gobench matrix clean
 
 help:
 	@echo 'make demo        resume sessions across a restart of the server, shown as a table'
@@ -8,7 +8,9 @@ help:
 	@echo 'make test        what must pass before a change is taken'
 	@echo 'make check       everything: sanitizers, memcheck, static checks'
 	@echo 'make fuzz        each fuzz target for a minute (FUZZTIME=10s make fuzz)'
-	@echo 'make bench       the Go benchmarks (BENCH=pattern make bench)'
+	@echo 'make bench       beside C, crypto/tls, go-openssl and Node: the whole table, under 75 minutes (bench/README.md)'
+	@echo 'make bench-quick this binding beside C, 5 rows, under 5 minutes'
+	@echo 'make gobench     the Go benchmarks (BENCH=pattern make gobench)'
 	@echo 'make matrix      the tests on other OpenSSL releases (MATRIX="trixie sid")'
 
 demo:
@@ -30,6 +32,12 @@ fuzz:
 	@bash scripts/fuzz
 
 bench:
+	@bash scripts/bench $(BENCHFLAGS)
+
+bench-quick:
+	@bash scripts/bench -quick $(BENCHFLAGS)
+
+gobench:
 	@bash scripts/setup build
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
@@ -38,4 +46,4 @@ matrix:
 
 clean:
 	go clean
-	rm -rf bin build
+	rm -rf bin build bench/bin
