@@ -175,7 +175,6 @@ static outcome shaken(slot *t)
     latency_add(now_ns() - t->began);
     switch (load.o->work) {
     case FULL:
-        warm(t);
         if (t->reused) {
             failed(t, "a session was resumed and none offered");
             return FAILED;
@@ -189,7 +188,6 @@ static outcome shaken(slot *t)
         /* The newest one, be it a renewed ticket, which is not announced. */
         SSL_SESSION_free(t->session);
         t->session = SSL_get1_session(t->ssl);
-        warm(t);
         return say_bye(t);
     default:
         if (load.o->work != IDLE)
@@ -215,10 +213,8 @@ static outcome ticket(slot *t)
         failed(t, "data instead of a ticket");
         return FAILED;
     }
-    if (t->fresh) {
-        warm(t);
+    if (t->fresh)
         return say_bye(t);
-    }
     return stopped(t, r, "reading the ticket");
 }
 
@@ -245,6 +241,7 @@ static outcome bye(slot *t)
         counted.resumed++;
     else
         counted.full++;
+    warm(t);                   /* now: what is of the warm-up must not count in the window */
     return DONE;
 }
 
