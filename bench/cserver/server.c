@@ -30,7 +30,7 @@ static _Noreturn void usage(const char *what, const char *value)
     fprintf(stderr, "cserver: %s: %s\n"
             "usage: cserver -work handshake|echo|source|sink -version 1.2|1.3 -cert FILE -key FILE [-client-ca FILE]\n"
             "       -store none|der|ref|internal|tickets [-max-sessions N] [-lookup-delay DURATION]\n"
-            "       [-release-buffers] [-plain]\n",
+            "       [-release-buffers] [-tuned]\n",
             what, value);
     exit(2);
 }
@@ -71,7 +71,7 @@ static options parse(int argc, char **argv)
         { "client-ca", required_argument, NULL, 'a' }, { "store", required_argument, NULL, 's' },
         { "max-sessions", required_argument, NULL, 'm' }, { "lookup-delay", required_argument, NULL, 'l' },
         { "release-buffers", no_argument, NULL, 'r' },
-        { "plain", no_argument, NULL, 'p' }, { NULL, 0, NULL, 0 }
+        { "tuned", no_argument, NULL, 't' }, { NULL, 0, NULL, 0 }
     };
     options o = { .version = TLS1_3_VERSION, .max_sessions = 100000 };
     int f;
@@ -87,7 +87,7 @@ static options parse(int argc, char **argv)
         case 'm': o.max_sessions = (size_t)strtoul(optarg, NULL, 10); break;
         case 'l': o.lookup_delay = duration(optarg); break;
         case 'r': o.release_buffers = true; break;
-        case 'p': o.plain = true; break;
+        case 't': o.tuned = true; break;
         default: usage("flag", "see above");
         }
     if (optind < argc)
@@ -137,7 +137,7 @@ static SSL_CTX *make_context(const options *o)
     SSL_CTX_set_mode(ctx, mode);
     SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(ctx, 1);
-    if (!o->plain)
+    if (o->tuned)
         SSL_CTX_set_default_read_buffer_len(ctx, WIRE_READ_BUFFER);
     if (!store_setup(ctx, o))
         exit(1);
@@ -223,13 +223,13 @@ int main(int argc, char **argv)
     /* Freed memory stays with the process: no brk for each connection. */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_MMAP_THRESHOLD, 1 << 25);
-    if (!o.plain && !alloc_setup())
+    if (o.tuned && !alloc_setup())
         die("allocator");
     (void)wire_files(FILES);
     ctx = make_context(&o);
     if (epoll < 0)
         die("epoll");
-    wire_gather(!o.plain);
+    wire_gather(o.tuned);
     wire_remember_pid(!o.plain);
     serve_setup(ctx, epoll, &o);
     listener = listen_here();
