@@ -230,7 +230,7 @@ int main(int argc, char **argv)
     if (epoll < 0)
         die("epoll");
     wire_gather(o.tuned);
-    wire_remember_pid(!o.plain);
+    wire_remember_pid(o.tuned);
     serve_setup(ctx, epoll, &o);
     listener = listen_here();
     e.data.ptr = &listener;
