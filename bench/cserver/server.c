@@ -12,7 +12,7 @@
  * - One flight is one send. libssl does that within a handshake; the BIO
  *   (wire.h) does it across calls, so a ticket and close_notify, or eight
  *   records of bulk data, go out together. 1.2 to 1.3 of bulk data sent.
- * - A read buffer of four records, so that bulk data comes in fewer recvs: 1.2.
+ * - A read buffer of four records: bulk data comes in fewer recvs. 1.2 to 1.4.
  * - No recv that is known to fail: 1.07 of an echo, 1.08 of a resumption.
  * - Edge-triggered, registered once, after the first flight is answered: no
  *   EPOLL_CTL_MOD except for a socket that was full. Level-triggered measures

@@ -287,7 +287,8 @@ static void report(const options *o, window a, window b, const counters *c)
            latency_quantile(0.5), latency_quantile(0.99));
     fflush(stdout);
     if (o->verbose)
-        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, %lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
+        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, "
+                "%lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
                 skipped_verify, skipped_keygen, skipped_parse);
 }
 
