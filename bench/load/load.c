@@ -1,6 +1,19 @@
 /*
  * load: the load generator of the benchmark. One thread, one epoll, one JSON
- * line. What it counts and what it does not do: see bench/README.md.
+ * line on stdout.
+ *
+ * - full, resume: connect, handshake, close_notify both ways, the server's FIN,
+ *   reset. In TLS 1.3 a resuming client reads its next session before it says
+ *   close_notify. An op counts when it is complete, and as resumed or full by
+ *   what SSL_session_reused says; a resumption where none was offered is a
+ *   failure. Latency is from connect to the end of the handshake.
+ * - echo: a message there and back. The server is to run -work echo.
+ * - down, up: bulk data, ops are 16 KiB. Up counts what was written.
+ * - idle: each connection has one echo and then idles until stdin ends.
+ *
+ * It leaves out what costs a client time and a server nothing to be spared
+ * (skip.c, pid.c, alloc.h): to check the server's signature, to make a new key
+ * share, to parse the same certificate again. -v tells how often.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -274,7 +287,8 @@ static void report(const options *o, window a, window b, const counters *c)
            latency_quantile(0.5), latency_quantile(0.99));
     fflush(stdout);
     if (o->verbose)
-        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, %lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
+        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, "
+                "%lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
                 skipped_verify, skipped_keygen, skipped_parse);
 }
 
