@@ -220,6 +220,8 @@ typedef struct window {
     int64_t wall, server, client;
 } window;
 
+static int64_t spun;           /* time in which there was nothing to do */
+
 static int64_t read_clock(clockid_t id, const char *whose)
 {
     struct timespec t;
@@ -241,8 +243,6 @@ static window read_clocks(const options *o)
     return (window){ now_ns(), read_clock(server, "the server's CPU clock"),
                      read_clock(CLOCK_PROCESS_CPUTIME_ID, "own CPU clock") - spun };
 }
-
-static int64_t spun;           /* time in which there was nothing to do */
 
 /*
  * One round of the event loop, which waits ms milliseconds at most. With spin it
