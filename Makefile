@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/, where each script says what it does.
 
-.PHONY: help demo demo-fleet test check fuzz bench bench-quick gobench matrix clean
+.PHONY: help demo demo-fleet test check fuzz bench bench-quick scale gobench matrix clean
 
 help:
 	@echo 'make demo        resume sessions across a restart of the server, shown as a table'
@@ -10,6 +10,7 @@ help:
 	@echo 'make fuzz        each fuzz target for a minute (FUZZTIME=10s make fuzz)'
 	@echo 'make bench       beside C, crypto/tls, go-openssl and Node: the whole table, under 75 minutes (bench/README.md)'
 	@echo 'make bench-quick this binding beside C, 5 rows, under 5 minutes'
+	@echo 'make scale       how it scales: connections, sessions, processors, latency, records, contexts; under 25 minutes'
 	@echo 'make gobench     the Go benchmarks (BENCH=pattern make gobench)'
 	@echo 'make matrix      the tests on other OpenSSL releases (MATRIX="trixie sid")'
 
@@ -36,6 +37,9 @@ bench:
 
 bench-quick:
 	@bash scripts/bench -quick $(BENCHFLAGS)
+
+scale:
+	@bash scripts/scale $(SCALEFLAGS)
 
 gobench:
 	@bash scripts/setup build

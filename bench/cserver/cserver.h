@@ -20,6 +20,7 @@ typedef struct options {
     int version;               /* TLS1_2_VERSION or TLS1_3_VERSION */
     const char *cert, *key, *client_ca;
     size_t max_sessions;
+    size_t hosts;              /* virtual hosts, each an SSL_CTX; 0: none */
     int64_t lookup_delay;      /* nanoseconds that one lookup takes */
     bool release_buffers;
     bool tuned;                /* an allocator for libcrypto, gathered records, a larger read buffer */

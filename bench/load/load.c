@@ -42,7 +42,7 @@ static _Noreturn void usage(const char *what, const char *value)
 {
     fprintf(stderr, "load: %s: %s\n"
             "usage: load -addr IP:PORT -pid SERVERPID -work full|resume|echo|down|up|idle -version 1.2|1.3 -conns N\n"
-            "       -warmup SECONDS -seconds SECONDS [-size 64] [-cert FILE -key FILE] [-v]\n", what, value);
+            "       -warmup SECONDS -seconds SECONDS [-size 64] [-hosts N] [-cert FILE -key FILE] [-v]\n", what, value);
     exit(2);
 }
 
@@ -89,7 +89,7 @@ static options parse(int argc, char **argv)
         { "conns", required_argument, NULL, 'n' }, { "warmup", required_argument, NULL, 'u' },
         { "seconds", required_argument, NULL, 's' }, { "size", required_argument, NULL, 'z' },
         { "cert", required_argument, NULL, 'c' }, { "key", required_argument, NULL, 'k' },
-        { "v", no_argument, NULL, 'v' }, { NULL, 0, NULL, 0 }
+        { "hosts", required_argument, NULL, 'h' }, { "v", no_argument, NULL, 'v' }, { NULL, 0, NULL, 0 }
     };
     options o = { .version = TLS1_3_VERSION, .conns = 1, .size = 64, .warmup = 0.5, .seconds = 1 };
     int f;
@@ -104,6 +104,7 @@ static options parse(int argc, char **argv)
         case 'u': o.warmup = number("-warmup", optarg); break;
         case 's': o.seconds = number("-seconds", optarg); break;
         case 'z': o.size = (size_t)number("-size", optarg); break;
+        case 'h': o.hosts = (size_t)number("-hosts", optarg); break;
         case 'c': o.cert = optarg; break;
         case 'k': o.key = optarg; break;
         case 'v': o.verbose = true; break;

@@ -20,7 +20,7 @@ typedef struct options {
     int pid;
     work work;
     int version;
-    size_t conns, size;
+    size_t conns, size, hosts; /* hosts: virtual ones to ask for in turn; 0: none is named */
     double warmup, seconds;
     const char *cert, *key;
     bool verbose;

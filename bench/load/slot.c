@@ -145,6 +145,17 @@ static void make_ssl(slot *t)
     SSL_set_app_data(t->ssl, t);
 }
 
+/* Asks for one host after the other. */
+static void name_host(slot *t)
+{
+    static size_t turn;
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "h%zu.test", turn++ % load.o->hosts);
+    if (!SSL_set_tlsext_host_name(t->ssl, name))
+        abort();
+}
+
 /* Begins an op: connects, and sends the ClientHello. */
 static bool begin(slot *t)
 {
@@ -160,6 +171,8 @@ static bool begin(slot *t)
     wire_open(&t->wire, fd);
     if (t->ssl == NULL)
         make_ssl(t);
+    if (load.o->hosts > 0)
+        name_host(t);
     t->fresh = t->wants_out = false;
     if (t->session != NULL && !SSL_set_session(t->ssl, t->session))
         abort();

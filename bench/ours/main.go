@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sessioncb/openssl/bench/peer"
+	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/memstore"
 	"github.com/sessioncb/openssl/ssl"
@@ -22,7 +23,11 @@ import (
 // lifetime of a session, the same in all peers.
 const lifetime = time.Hour
 
-var noGate bool
+var (
+	noGate bool
+	count  bool
+	hosts  int
+)
 
 func main() {
 	os.Exit(peer.Main(peer.Program{
@@ -30,6 +35,8 @@ func main() {
 		Stores: []string{"none", "der", "ref", "internal", "tickets", "cache"},
 		Flags: func(fs *flag.FlagSet) {
 			fs.BoolVar(&noGate, "no-gate", false, "let handshakes pass the gate (ssl.Config.SlowPrivateKey)")
+			fs.BoolVar(&count, "count", false, "count every SSL_CTX, SSL and SSL_SESSION, which costs each some 50 ns")
+			fs.IntVar(&hosts, "hosts", 0, "virtual hosts, each a Context; GetConfigForClient chooses by the name")
 		},
 		New: newServer,
 	}))
@@ -40,6 +47,16 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if count {
+		if err := cshim.CountAll(); err != nil {
+			return nil, err
+		}
+	}
+	if hosts > 0 {
+		if cfg.GetConfigForClient, err = virtual(cfg, hosts); err != nil {
+			return nil, err
+		}
+	}
 	ctx, err := ssl.NewContext(cfg)
 	if err != nil {
 		return nil, err
@@ -49,6 +66,8 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 		// ConnectionState would tell as well, and copy the peer's certificates
 		// for each connection; OpenSSL has counted already (SSL_CTX_sess_hits).
 		Total: func(n *peer.Counters) { n.Resumed.Store(ctx.Stats().Hits) },
+		Live:  live,
+		Trim:  trim,
 	}, nil
 }
 

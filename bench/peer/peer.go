@@ -30,6 +30,11 @@ type Server struct {
 	// Total, unless nil, is called before the counters are told, for what the
 	// library itself has counted.
 	Total func(*Counters)
+	// Live, unless nil, counts the objects of the library that are alive.
+	Live func() map[string]int64
+	// Trim, unless nil, gives back to the system what the library freed and its
+	// allocator keeps.
+	Trim func()
 }
 
 // Program is one peer.
@@ -99,13 +104,24 @@ func answer(s *Server, n *Counters, stdin io.Reader, stdout io.Writer, hello str
 	}
 	lines := bufio.NewScanner(stdin)
 	for lines.Scan() {
-		if lines.Text() != "stats" {
-			return fmt.Errorf("stdin: %q is not stats", lines.Text())
+		var line []byte
+		switch lines.Text() {
+		case "stats":
+			if s.Total != nil {
+				s.Total(n)
+			}
+			line = n.line()
+		case "rest":
+			line = rest(s)
+		case "trim":
+			if s.Trim != nil {
+				s.Trim()
+			}
+			line = rest(s)
+		default:
+			return fmt.Errorf("stdin: %q is not stats, rest or trim", lines.Text())
 		}
-		if s.Total != nil {
-			s.Total(n)
-		}
-		if _, err := stdout.Write(n.line()); err != nil {
+		if _, err := stdout.Write(line); err != nil {
 			return err
 		}
 	}

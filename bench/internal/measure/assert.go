@@ -98,7 +98,7 @@ func (c *checker) unresumed(r *rows.Row, run record.Run) {
 
 // idle checks that the connections whose memory was measured are there.
 func (c *checker) idle(r *rows.Row, run record.Run) {
-	want := int64(first + r.Conns)
+	want := int64(First + r.Conns)
 	c.expect(run.Stats.Handshakes == want, "the server counts %d handshakes of %d connections", run.Stats.Handshakes, want)
 	c.expect(run.Stats.Resumed == 0, "the server counts %d resumed handshakes, and all were to be full", run.Stats.Resumed)
 	c.expect(run.KiBPerConn > 0, "its memory did not grow")

@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/sessioncb/openssl/bench/internal/host"
@@ -9,15 +8,15 @@ import (
 	"github.com/sessioncb/openssl/bench/internal/rows"
 )
 
-// first is how many connections are there before the memory of the others is
+// First is how many connections are there before the memory of the others is
 // measured: what the first ones cost once is not theirs.
-const first = 200
+const First = 200
 
 // settle is how long a server has to come to rest after the last handshake.
 const settle = 500 * time.Millisecond
 
 // idle measures the memory of idle connections: that of a new server with
-// first connections, and again with the row's connections beside them.
+// First connections, and again with the row's connections beside them.
 func (b *Bench) idle(r *rows.Row, p rows.Peer) (run record.Run, err error) {
 	run.Peer = p.Name
 	s, err := b.Start(r, p)
@@ -30,15 +29,13 @@ func (b *Bench) idle(r *rows.Row, p rows.Peer) (run record.Run, err error) {
 		}
 	}()
 	var before int64
-	for i, conns := range []int{first, r.Conns} {
-		l, err := b.startLoad(r, s, conns)
+	for i, conns := range []int{First, r.Conns} {
+		held, err := b.Hold(r, s, conns)
 		if err != nil {
 			return run, err
 		}
-		defer l.end()
-		if run.Load, err = l.result(loadLimit); err != nil {
-			return run, fmt.Errorf("%s: %w", p.Name, err)
-		}
+		defer held.Close()
+		run.Load = held.Load
 		time.Sleep(settle)
 		now, err := host.Memory(s.PID)
 		if err != nil {

@@ -15,6 +15,7 @@ type Bench struct {
 	Server    func(program string) ([]string, error)
 	Certs     string // directory
 	ServerCPU int
+	Spread    []int // if not nil, the processors of the servers in place of ServerCPU
 	LoadCPU   int
 	Warmup    time.Duration
 	Window    time.Duration
@@ -26,11 +27,21 @@ func (b *Bench) Start(r *rows.Row, p rows.Peer) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	return StartServer(p.Name, b.ServerCPU, append(argv, r.ServerArgs(p, b.Certs)...)...)
+	return startServer(p.Name, b.serverCPUs(), append(argv, r.ServerArgs(p, b.Certs)...)...)
 }
 
-// loadLimit is for what the load does beside its warm-up and its window.
-const loadLimit = 30 * time.Second
+func (b *Bench) serverCPUs() []int {
+	if b.Spread != nil {
+		return b.Spread
+	}
+	return []int{b.ServerCPU}
+}
+
+// loadLimit is for what the load does beside its warm-up and its window: half a
+// minute, and what many connections take to be made.
+func loadLimit(conns int) time.Duration {
+	return 30*time.Second + time.Duration(conns)*5*time.Millisecond
+}
 
 func (b *Bench) startLoad(r *rows.Row, s *Server, conns int) (*load, error) {
 	argv := []string{b.Load, "-addr", s.Addr, "-pid", fmt.Sprint(s.PID)}
@@ -70,7 +81,7 @@ func (b *Bench) run(r *rows.Row, p rows.Peer, s *Server) (record.Run, error) {
 		return run, err
 	}
 	seen := watch(r, s.PID, max(b.Warmup, r.Warmup), b.Window)
-	run.Load, err = l.result(b.Window + max(b.Warmup, r.Warmup) + loadLimit)
+	run.Load, err = l.result(b.Window + max(b.Warmup, r.Warmup) + loadLimit(r.Conns))
 	if err != nil {
 		return run, err
 	}

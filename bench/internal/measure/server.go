@@ -39,6 +39,10 @@ const (
 // StartServer starts a server on a processor and waits until it listens. name
 // is for errors. Stop ends it.
 func StartServer(name string, cpu int, argv ...string) (*Server, error) {
+	return startServer(name, []int{cpu}, argv...)
+}
+
+func startServer(name string, cpus []int, argv ...string) (*Server, error) {
 	s := &Server{name: name, cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan string), stderr: &head{}, exited: make(chan struct{})}
 	s.cmd.Stderr = s.stderr
 	stdin, err := s.cmd.StdinPipe()
@@ -50,7 +54,7 @@ func StartServer(name string, cpu int, argv ...string) (*Server, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	s.stdin = stdin
-	if err := host.Start(s.cmd, cpu); err != nil {
+	if err := host.Start(s.cmd, cpus...); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	s.PID = s.cmd.Process.Pid
@@ -104,6 +108,35 @@ func (s *Server) Stats() (record.Stats, error) {
 		return st, fmt.Errorf("%s: stats: %w: %q", s.name, err, line)
 	}
 	return st, nil
+}
+
+// A Rest is what a server has when it has nothing to do and gave back what
+// memory it could: the live objects of its library by name, and its Go heap.
+type Rest struct {
+	Live map[string]int64 `json:"live"`
+	Heap int64            `json:"heap"` // bytes in use
+}
+
+// Rest asks for it. Ours and the other Go peers have it; the others do not
+// answer.
+func (s *Server) Rest() (Rest, error) { return s.rest("rest") }
+
+// Trim asks for it after the allocator of its library gave back what it keeps.
+func (s *Server) Trim() (Rest, error) { return s.rest("trim") }
+
+func (s *Server) rest(command string) (Rest, error) {
+	var r Rest
+	if _, err := io.WriteString(s.stdin, command+"\n"); err != nil {
+		return r, fmt.Errorf("%s: %s: %w%s", s.name, command, err, s.stderr)
+	}
+	line, err := s.line(statsLimit)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
+		return r, fmt.Errorf("%s: %s: %w: %q", s.name, command, err, line)
+	}
+	return r, nil
 }
 
 // Settled asks for its counters until they stand still: after the load has

@@ -48,6 +48,7 @@ type Row struct {
 	Conns   int    // the load's -conns
 	Size    int    // the load's -size; 0: none given
 	Delay   time.Duration
+	Hosts   int           // virtual hosts that the load asks for, by name; 0: none named
 	Warmup  time.Duration // at least; 0: the driver's
 	Base    string        // the peer that ratios are to
 	Peers   []Peer        // the first is Base
@@ -98,6 +99,9 @@ func (r *Row) ServerArgs(p Peer, certs string) []string {
 	if r.Delay > 0 {
 		args = append(args, "-lookup-delay", r.Delay.String())
 	}
+	if r.Hosts > 0 {
+		args = append(args, "-hosts", fmt.Sprint(r.Hosts))
+	}
 	return append(args, p.Flags...)
 }
 
@@ -110,6 +114,9 @@ func (r *Row) LoadArgs(certs string, conns int, warmup, window time.Duration) []
 	}
 	if r.Size > 0 {
 		args = append(args, "-size", fmt.Sprint(r.Size))
+	}
+	if r.Hosts > 0 {
+		args = append(args, "-hosts", fmt.Sprint(r.Hosts))
 	}
 	if r.Mutual {
 		args = append(args, "-cert", certs+"/client.pem", "-key", certs+"/client-key.pem")
