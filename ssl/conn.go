@@ -85,17 +85,18 @@ func (l *looseSessions) take() []cshim.Session {
 // closure a call would be an allocation.
 type (
 	handshakeStep struct {
-		run      step
-		result   cshim.Result
-		failure  error
-		answers  []byte
-		refused  error // by GetConfigForClient: the next step fails
-		slot     bool  // has a slot of the gate
-		until    cshim.Until
-		end      time.Time // of the running call, or zero
-		early    []byte    // to be filled
-		begun    bool
-		needSlot bool
+		run               step
+		result            cshim.Result
+		failure           error
+		answers           []byte
+		refused           error // by GetConfigForClient: the next step fails
+		slot              bool  // has a slot of the gate
+		until             cshim.Until
+		end               time.Time // of the running call, or zero
+		early             []byte    // to be filled
+		begun             bool
+		needSlot          bool
+		needQueue, queued bool
 		// On the pool, if there is one; light is what is known not to be heavy.
 		heavy, light bool
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -69,26 +68,23 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 // advance runs the handshake as far as hs.until says, within ctx and, unless it
 // is 0, a time; the caller holds the token, and has seen that it has not ended.
 func (c *Conn) advance(ctx context.Context, within time.Duration) error {
-	var late atomic.Bool
 	var timer *time.Timer
 	c.hs.end = time.Time{}
 	if within > 0 {
 		nc := c.nc // not c: the runtime may hold a timer that was stopped
 		c.hs.end = time.Now().Add(within)
-		timer = time.AfterFunc(within, func() { late.Store(true); nc.Close() })
+		timer = time.AfterFunc(within, func() { nc.Close() })
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() { c.nc.Close() })
 	}
 	err := c.handshake(ctx)
-	if timer != nil {
-		timer.Stop()
-	}
+	late := timer != nil && !timer.Stop()
 	switch {
 	case !stop():
 		err = ctx.Err()
-	case late.Load():
+	case late:
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
@@ -106,15 +102,20 @@ func (c *Conn) handshake(ctx context.Context) error {
 	h := &c.hs
 	defer h.leave()
 	for {
-		h.needSlot = false
+		h.needSlot, h.needQueue = false, false
 		if err := c.tr.input(h.run); err != nil {
 			c.announce(ctx, c.handshakeLimits()) // of a step whose bytes could not leave
 			return c.cut(err)
 		}
 		if h.needSlot {
 			// Outside the poll function, which Close waits for.
-			steps.enter()
-			h.slot = true
+			if h.needQueue {
+				queued.enter()
+				h.queued = true
+			} else {
+				steps.enter()
+				h.slot = true
+			}
 			continue
 		}
 		r := h.result

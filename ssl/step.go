@@ -59,7 +59,13 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		h.heavy = h.result.Status == cshim.WantPool
 	}
 	if pool && h.heavy {
+		if !h.queued && !queued.try() {
+			h.needSlot, h.needQueue = true, true
+			return false, 0, 0
+		}
+		h.queued = true
 		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+		h.leave()
 	}
 	r := &h.result
 	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
@@ -75,8 +81,8 @@ func (c *Conn) handshakeStep(f func() cshim.Result) {
 		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
 		h.answers, c.loose.lives = nil, nil
-		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
-			h.heavy, h.light = false, true // the client's Finished is left, and no signature
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify <= VerifyNone {
+			h.heavy = false // the client's Finished is left, and no signature
 		}
 		return r
 	})
@@ -87,6 +93,10 @@ func (h *handshakeStep) leave() {
 	if h.slot {
 		steps.leave()
 		h.slot = false
+	}
+	if h.queued {
+		queued.leave()
+		h.queued = false
 	}
 }
 
@@ -152,9 +162,23 @@ func (c *Conn) announce(ctx context.Context, l limits) {
 	list := c.loose.announced
 	c.loose.announced = nil
 	c.mu.Unlock()
-	for _, b := range list {
+	left := list
+	defer func() { // of a handler in place that ended this goroutine
+		if len(left) == 0 {
+			return
+		}
+		cshim.FreeSessions(left[1:])
+		c.mu.Lock()
+		if c.announcing -= len(left); c.announcing == 0 {
+			close(c.stored)
+			c.stored = nil
+		}
+		c.mu.Unlock()
+	}()
+	for i, b := range list {
 		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))
 		c.mu.Lock()
+		left = list[i+1:]
 		if c.announcing--; c.announcing == 0 {
 			close(c.stored)
 			c.stored = nil
