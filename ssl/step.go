@@ -73,7 +73,7 @@ func (c *Conn) handshakeStep(f func() cshim.Result) {
 		clear(h.answers)
 		h.answers = nil
 		c.loose.lives = c.loose.lives[:0]
-		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
 			h.heavy, h.light = false, true // the client's Finished is left, and no signature
 		}
 		return r
