@@ -17,7 +17,7 @@
 #include "shim.h"
 
 /* So many steps at most are done before Go is told of the first. */
-enum { TELL_AFTER = 16, TELL_NS = 200 * 1000, STACK = 512 * 1024 };
+enum { TELL_AFTER = 16, TELL_NS = 1000 * 1000, STACK = 512 * 1024 };
 
 _Atomic(sc_conn *) sc_pool_done;
 atomic_int sc_pool_told;

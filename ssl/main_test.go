@@ -18,6 +18,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("SESSIONCB_TEST_PROCESS") {
 	case "park":
 		runParkServer()
+	case "counts":
+		runCountedServer()
 	}
 	if err := cshim.CountAll(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

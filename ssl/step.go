@@ -21,12 +21,9 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	*r = f()
 	c.ctx.side.after(r.Events)
 	if r.Sessions {
-		list := c.ssl.TakeAnnounced()
-		c.loose.announced = append(c.loose.announced, list...)
-		if c.announcing == 0 {
-			c.stored = make(chan struct{})
-		}
-		c.announcing += len(list)
+		before := len(c.loose.announced)
+		c.loose.announced = c.ssl.AppendAnnounced(c.loose.announced)
+		c.announcing += len(c.loose.announced) - before
 	}
 	switch {
 	case r.Status == cshim.Failed:
@@ -80,8 +77,9 @@ func (c *Conn) handshakeStep(f func() cshim.Result) {
 		r := f()
 		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
-		h.answers, c.loose.lives = nil, nil
-		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify <= VerifyNone {
+		h.answers = nil
+		c.loose.lives = c.loose.lives[:0]
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
 			h.heavy = false // the client's Finished is left, and no signature
 		}
 		return r
@@ -169,17 +167,21 @@ func (c *Conn) announce(ctx context.Context, l limits) {
 		}
 		cshim.FreeSessions(left[1:])
 		c.mu.Lock()
-		if c.announcing -= len(left); c.announcing == 0 {
+		if c.announcing -= len(left); c.announcing == 0 && c.stored != nil {
 			close(c.stored)
 			c.stored = nil
 		}
 		c.mu.Unlock()
 	}()
 	for i, b := range list {
-		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))
+		if s := c.ctx.side; immediate(s.handlers.Load().New) {
+			c.note(s.announceInPlace(ctx, c, b, c.drop))
+		} else {
+			c.note(s.announce(ctx, l, c, b, c.drop))
+		}
 		c.mu.Lock()
 		left = list[i+1:]
-		if c.announcing--; c.announcing == 0 {
+		if c.announcing--; c.announcing == 0 && c.stored != nil {
 			close(c.stored)
 			c.stored = nil
 		}
