@@ -18,6 +18,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("SESSIONCB_TEST_PROCESS") {
 	case "park":
 		runParkServer()
+	case "crowd":
+		runCrowdServer()
 	case "counts":
 		runCountedServer()
 	}
