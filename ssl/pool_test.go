@@ -111,15 +111,15 @@ func endOnPool(t *testing.T, e poolEnd, s, c *Conn, ready func(), goOn func()) e
 	}()
 	go func() { theirs <- c.Handshake() }()
 	ready()
-	if e.end != nil {
-		e.end(t, s, cancel)
-	} else {
+	if e.end == nil {
 		c.NetConn().Close()
-	}
-	select {
-	case err := <-done:
-		t.Fatalf("the handshake came to its end with a step on the pool: %v", err)
-	default:
+	} else {
+		e.end(t, s, cancel)
+		select {
+		case err := <-done:
+			t.Fatalf("the handshake came to its end with a step on the pool: %v", err)
+		default:
+		}
 	}
 	goOn()
 	err := <-done
