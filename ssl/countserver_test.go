@@ -70,6 +70,8 @@ func runCountedServer() {
 	if o.Mutual {
 		cfg = mutual()
 	}
+	// However busy the machine is, no limit of time has a part in it.
+	cfg.HandshakeTimeout, cfg.LookupTimeout, cfg.StoreTimeout = time.Minute, time.Minute, time.Minute
 	switch o.Store {
 	case "map":
 		cfg.SessionCallbacks = newStore().callbacks()

@@ -198,14 +198,7 @@ func TestPoolEndsWhileRunning(t *testing.T) {
 					t.Fatal(err)
 				}
 				raw.Control(func(fd uintptr) { syscall.SetNonblock(int(fd), false) })
-				// The ClientHello is there first: in place nothing may block.
-				hello := make(chan struct{})
-				go func() {
-					awaitBytes(s.nc)
-					close(hello)
-				}()
 				err = endOnPool(t, e, s, c, func() {
-					<-hello
 					eventually(t, "a step runs", func() bool { _, now := workers.state(); return now == 1 })
 				}, func() { c.NetConn().Close() })
 				// After Close the step's own end, that of the peer, may be told.
