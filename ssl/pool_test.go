@@ -259,18 +259,23 @@ func TestPoolSteps(t *testing.T) {
 			if row.memory {
 				wrap = transports[1].wrap
 			}
-			before, _ := workers.state()
-			s, c := connect(t, server, client, &ClientOptions{Session: offer}, wrap)
-			after, _ := workers.state()
-			if resumed := s.ConnectionState().DidResume; resumed != row.resumed {
-				t.Fatalf("resumed is %v", resumed)
+			// A step that was woken for nothing is one more: the least of a few counts.
+			least := uint64(1000)
+			for range 5 {
+				before, _ := workers.state()
+				s, c := connect(t, server, client, &ClientOptions{Session: offer}, wrap)
+				after, _ := workers.state()
+				if resumed := s.ConnectionState().DidResume; resumed != row.resumed {
+					t.Fatalf("resumed is %v", resumed)
+				}
+				least = min(least, after-before)
+				exchange(t, s, c)
+				s.Close()
+				c.Close()
 			}
-			if after-before != row.want {
-				t.Errorf("%d steps on the pool, want %d", after-before, row.want)
+			if least != row.want {
+				t.Errorf("%d steps on the pool, want %d", least, row.want)
 			}
-			exchange(t, s, c)
-			s.Close()
-			c.Close()
 		})
 	}
 }
