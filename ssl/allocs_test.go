@@ -49,10 +49,13 @@ func TestAllocationCounts(t *testing.T) {
 					want["NewConn"] = 15
 					want["Handshake"]++ // the buffer of its input
 					want["Close"] = 3   // the deadline of the transport
+					if o.Store != "" {
+						want["Handshake"]++ // under -race sync.Pool forgets
+					}
 				}
 				r := countCosts(t, o)
 				for _, op := range countedOps {
-					if got := r.Least[op].Allocs; got > want[op] {
+					if got := r.Least[op].Allocs; got > want[op] && !underASan {
 						t.Errorf("%s allocates %d times, want %d at most", op, got, want[op])
 					}
 				}

@@ -118,11 +118,12 @@ func TestPoolThreads(t *testing.T) {
 	if steps < crowdClients {
 		t.Errorf("%d steps on the pool for %d handshakes: this shows nothing", steps, crowdClients)
 	}
-	if most := procs + pool + 8; threads == 0 || threads > most {
+	most := procs + pool + 16 // Go has some of its own, and a few more on a busy machine
+	if threads == 0 || threads > most {
 		t.Errorf("%d threads, want %d at most", threads, most)
 	}
 	// The same count sees a thread for each handshake.
-	if threads, _, _, _ := crowd(t, "a thread each"); threads < crowdClients {
-		t.Errorf("%d threads with one for each handshake, want %d or more: the test above shows nothing", threads, crowdClients)
+	if threads, _, _, _ := crowd(t, "a thread each"); threads <= most {
+		t.Errorf("%d threads with one for each handshake: the test above shows nothing", threads)
 	}
 }
