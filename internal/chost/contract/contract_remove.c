@@ -293,6 +293,8 @@ static void vanish(report *r, int version, uint64_t options, int in_read)
     SSL_CTX_set_options(sc.server, options);
     c = new_socket_connection(&sc);
     check(r, handshake(&c) && exchange(&c), "%s, socket: connected", name);
+    /* A child that another rule forks has the descriptor for a moment too. */
+    shutdown(SSL_get_fd(c.client), SHUT_RDWR);
     SSL_free(c.client);
     c.client = NULL;
     recorder_clear(&sc.rec);
