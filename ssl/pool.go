@@ -19,10 +19,16 @@ type pool struct {
 	ok      bool
 	threads int
 
-	mu    sync.Mutex
-	waits []chan struct{} // by tag
-	free  []uint32        // tags
-	steps uint64          // that were ever queued
+	mu      sync.Mutex
+	waits   []chan struct{} // by tag
+	free    []uint32        // tags
+	pending int             // steps that nobody was told of yet
+	steps   uint64          // that were ever queued
+
+	// Of deliver alone.
+	events *os.File
+	count  [8]byte
+	tags   []uint32
 }
 
 // workers is the pool of this process.
@@ -35,25 +41,32 @@ func (p *pool) starts() bool {
 		var fd int
 		p.threads = runtime.GOMAXPROCS(0)
 		if fd, p.ok = cshim.StartPool(p.threads); p.ok {
-			go p.deliver(os.NewFile(uintptr(fd), "eventfd"))
+			p.events = os.NewFile(uintptr(fd), "eventfd")
 		}
 	})
 	return p.ok
 }
 
-// deliver wakes those whose step is done, as long as the process lives.
-func (p *pool) deliver(events *os.File) {
-	var tags []uint32
-	for count := make([]byte, 8); ; {
-		if _, err := events.Read(count); err != nil {
+// deliverSteps wakes those whose step is done, as long as there are steps: a
+// program without handshakes has no goroutine of this package.
+func deliverSteps() { workers.deliver() }
+
+func (p *pool) deliver() {
+	for {
+		if _, err := p.events.Read(p.count[:]); err != nil {
 			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own: look without it
 		}
-		tags = cshim.TakeSteps(tags[:0])
+		p.tags = cshim.TakeSteps(p.tags[:0])
 		p.mu.Lock()
-		for _, tag := range tags {
+		for _, tag := range p.tags {
 			p.waits[tag] <- struct{}{}
 		}
+		p.pending -= len(p.tags)
+		last := p.pending == 0
 		p.mu.Unlock()
+		if last {
+			return
+		}
 	}
 }
 
@@ -71,6 +84,10 @@ func (p *pool) take() (tag uint32, done <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.steps++
+	p.pending++
+	if p.pending == 1 {
+		go deliverSteps()
+	}
 	if len(p.free) == 0 {
 		p.free = append(p.free, uint32(len(p.waits)))
 		p.waits = append(p.waits, make(chan struct{}, 1))
