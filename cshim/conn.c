@@ -12,7 +12,7 @@
 /* Answers that a peer makes us write while it reads none of them. */
 enum { MOST_UNREAD_ANSWERS = 64 * 1024 };
 
-sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
+sc_conn *sc_conn_new(sc_context *ctx, int server)
 {
     sc_conn *c;
     BIO *b;
@@ -20,7 +20,7 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     sc_errors_clear();
     c = OPENSSL_zalloc(sizeof(*c));
     if (c == NULL) {
-        sc_errors_take(e);
+        sc_errors_clear();
         return NULL;
     }
     c->fd = -1;
@@ -31,10 +31,12 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
     b = c->ssl != NULL && (server || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
         ? sc_bio_new(c) : NULL;
     if (b == NULL) {
-        sc_errors_take(e);
+        c->errors = OPENSSL_malloc(sizeof(*c->errors));
+        if (c->errors != NULL)
+            sc_errors_take(c->errors);
         SSL_free(c->ssl);
-        OPENSSL_free(c);
-        return NULL;
+        c->ssl = NULL;
+        return c;
     }
     SSL_set_bio(c->ssl, b, b);
     if (server)
@@ -43,6 +45,14 @@ sc_conn *sc_conn_new(sc_context *ctx, int server, sc_errors *e)
         SSL_set_connect_state(c->ssl);
     atomic_fetch_add(&sc_live_conns, 1);
     return c;
+}
+
+void sc_conn_discard(sc_conn *c)
+{
+    if (c == NULL)
+        return;
+    OPENSSL_free(c->errors);
+    OPENSSL_free(c);
 }
 
 /*
@@ -107,8 +117,8 @@ static void begin(sc_conn *c, sc_record *r, int fd, const unsigned char *in, siz
     sc_errors_clear();
     memset(&c->result, 0, sizeof(c->result));
     c->fd = fd;
-    c->in = in;
-    c->in_len = in_len;
+    c->in = c->rest != NULL ? c->rest : in;
+    c->in_len = c->rest != NULL ? c->rest_len : in_len;
     c->in_pos = 0;
     if (eof)
         c->eof = 1;
@@ -133,6 +143,7 @@ static void end(sc_conn *c, sc_record *r)
     c->result.out = c->out_len;
     c->result.pending = c->kept_len - c->kept_pos;
     c->fd = -1;
+    sc_bio_keep_ahead(c);
     c->in = NULL;
     c->in_len = c->in_pos = 0;
     c->out = NULL;
@@ -168,7 +179,7 @@ static void classify(sc_conn *c, int ret)
         c->result.status = SC_WANT_READ;
         break;
     case SSL_ERROR_WANT_CLIENT_HELLO_CB:
-        c->result.status = SC_WANT_LOOKUP;
+        c->result.status = c->step.heavy ? SC_WANT_POOL : SC_WANT_LOOKUP;
         break;
     case SSL_ERROR_ZERO_RETURN:
         c->result.status = c->eof ? SC_TRUNCATED : SC_CLOSED;
@@ -267,6 +278,9 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
     } else if (c->early.len > 0) {
         c->result.n = sc_early_take(c, buf, len);
+    } else if (!sc_bio_look_ahead(c)) {
+        c->result.status = SC_WANT_READ;
+        push(c);
     } else {
         ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
         if (ret != 1)
@@ -386,6 +400,7 @@ unsigned sc_conn_free(sc_conn *c, int mark)
     sc_session_free_list(c->announced);
     sc_session_free_list(c->dropped);
     OPENSSL_free(c->kept);
+    OPENSSL_free(c->rest);
     OPENSSL_free(c->server_name);
     OPENSSL_free(c->hello_text);
     OPENSSL_free(c->ids);

@@ -175,18 +175,17 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
     }
     c->early.offered = SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_early_data, &p, &n);
     c->version = reads_tls13(ssl) && offers_tls13(ssl) ? TLS1_3_VERSION : TLS1_2_VERSION;
-    if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) == 0)
-        return SSL_CLIENT_HELLO_SUCCESS;
-    if (c->version == TLS1_3_VERSION) {
-        if (stateful_tickets(ssl))
+    if ((c->birth->callbacks & (SC_GET | SC_REMOVE)) != 0) {
+        if (c->version != TLS1_3_VERSION)
+            record_session_id(c);
+        else if (stateful_tickets(ssl))
             record_identities(c);
-    } else {
-        record_session_id(c);
     }
     for (i = 0; c->hello != NULL && i < c->hello->count; i++)
         if (!c->hello->lookup[i].answered)
             return SSL_CLIENT_HELLO_RETRY;
-    return SSL_CLIENT_HELLO_SUCCESS;
+    c->step.heavy = c->step.no_heavy;
+    return c->step.heavy ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
 }
 
 /*

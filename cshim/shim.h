@@ -225,6 +225,7 @@ int sc_foreign_server_name(SSL *ssl, char *out, int cap);
 /* How a step ended. */
 enum {
     SC_DONE, SC_WANT_READ, SC_WANT_WRITE, SC_WANT_LOOKUP,
+    SC_WANT_POOL,              /* the ClientHello was read, and the step was told to stop there */
     SC_CLOSED,                 /* the peer's close_notify */
     SC_TRUNCATED,              /* the transport ended without one */
     SC_FAILED,
@@ -271,8 +272,20 @@ typedef struct sc_result {
     long verify;               /* X509_V_*, when the status is SC_FAILED */
 } sc_result;
 
+struct sc_conn;
+
+/* A handshake step in the hands of the pool. */
+typedef struct sc_step {
+    struct sc_conn *next;      /* in its queue, or of those done */
+    int fd, until;
+    uint32_t tag;              /* Go's */
+    int no_heavy;              /* go no further than the ClientHello: what comes then is for the pool */
+    int heavy;                 /* and that is where it stands */
+} sc_step;
+
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
+    sc_step step;
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
     sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
     int hello_seen;
@@ -289,6 +302,10 @@ typedef struct sc_conn {
     unsigned char *out;
     size_t out_cap, out_len;
     int eof;                   /* the transport's input ended */
+    int drained;               /* the last receive took all that the descriptor had */
+    int ahead_sys;             /* errno of a receive that looked ahead, not reported yet */
+    unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
+    size_t rest_len;
     int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;
@@ -308,8 +325,13 @@ typedef struct sc_conn {
     sc_result result;
 } sc_conn;
 
-/* Returns new, or NULL with e filled. Borrows c, which must not be closed. */
-sc_conn *sc_conn_new(sc_context *c, int server, sc_errors *e);
+/*
+ * Returns new, or NULL when out of memory. Borrows c, which must not be closed.
+ * Without an ssl it failed, for what its errors say, and is to be discarded.
+ */
+sc_conn *sc_conn_new(sc_context *c, int server);
+/* Takes what failed; NULL is allowed. */
+void sc_conn_discard(sc_conn *c);
 /*
  * A client's name for SNI and for the check of the certificate (host or ip may be
  * NULL), the session to offer (borrowed and duplicated), ALPN.
@@ -427,6 +449,22 @@ enum {
  * not, and then nothing was begun; nor is it when len is over *max, which is set.
  */
 int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *max);
+
+/* pool.c: handshake steps on a descriptor, on threads of our own. */
+/* Starts the threads, once; returns the eventfd that tells of steps done, or -1. */
+int sc_pool_start(int threads);
+/*
+ * Borrows c until it is among those done; no other call may touch it meanwhile.
+ * Borrows answers for the call, and takes the sessions in them.
+ */
+void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned char *answers, size_t len);
+extern _Atomic(sc_conn *) sc_pool_done;  /* newest first; Go takes the list whole */
+extern atomic_int sc_pool_told;  /* the eventfd was written, and Go has not looked */
+
+/* bio.c */
+/* Whether SSL_read has a reason to look: 0 when it would find nothing. */
+int sc_bio_look_ahead(sc_conn *c);
+void sc_bio_keep_ahead(sc_conn *c);
 
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);

@@ -18,9 +18,13 @@ import (
 // the same id under way, and the Store behind circuit breaker, MaxCalls and
 // LookupTimeout. With SingleUse a lookup of TLS 1.3 goes from the tag to the
 // Store.
+//
+// With a LiveStore it goes from the tag to the Store too, for a session and not
+// for bytes: nothing is encoded, sealed or decoded, and no call waits.
 type Cache struct {
 	store     Store
-	claimer   Claimer // with singleUse
+	live      LiveStore // the store too; nil: it keeps bytes
+	claimer   Claimer   // with singleUse, of bytes
 	codec     Codec
 	maxValue  int
 	removeOn  RemovalSet
@@ -53,6 +57,7 @@ var (
 	_ RemoveHandler = (*Cache)(nil)
 	_ SingleUser    = (*Cache)(nil)
 	_ IDMaker       = (*Cache)(nil)
+	_ Immediate     = (*Cache)(nil)
 )
 
 // NewCache returns a Cache in front of store, or an error that says which
@@ -61,8 +66,10 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 	if err := o.check(store); err != nil {
 		return nil, fmt.Errorf("sessioncb: new cache: %w", err)
 	}
+	live, _ := store.(LiveStore)
 	c := &Cache{
 		store:        store,
+		live:         live,
 		codec:        o.Codec,
 		maxValue:     or(o.MaxValue, DefaultMaxValue),
 		removeOn:     o.RemoveOn,
@@ -80,17 +87,20 @@ func NewCache(store Store, o CacheOptions) (*Cache, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	if c.codec == nil {
-		c.codec = o.Keys.Codec()
-	}
 	if !c.removeOn.chosen {
 		c.removeOn = DefaultRemovals()
 	}
-	if o.SingleUse {
-		c.claimer = store.(Claimer) // check looked
-	}
 	if o.TagIDs {
 		c.tags = &tags{ring: o.Keys}
+	}
+	if c.live != nil {
+		return c, nil // what follows is for a store that may be slow, and keeps bytes
+	}
+	if c.codec == nil {
+		c.codec = o.Keys.Codec()
+	}
+	if o.SingleUse {
+		c.claimer = store.(Claimer) // check looked
 	}
 	if o.NearBytes > 0 {
 		c.near = newNear(o.NearBytes, or(o.NearTTL, DefaultNearTTL), o.Codec == nil, c.now)
@@ -133,6 +143,9 @@ func (c *Cache) Callbacks() Callbacks { return Callbacks{New: c, Get: c, Remove:
 
 // SingleUse returns CacheOptions.SingleUse.
 func (c *Cache) SingleUse() bool { return c.singleUse }
+
+// Immediate says whether no call of a handler waits: the Store is a LiveStore.
+func (c *Cache) Immediate() bool { return c.live != nil }
 
 // NewSessionID returns a new id with a tag under the newest key, or false
 // without CacheOptions.TagIDs.

@@ -73,6 +73,13 @@ type IDMaker interface {
 	NewSessionID() (id [32]byte, ok bool)
 }
 
+// Immediate is a NewHandler or GetHandler that says whether its calls never
+// wait: for no network, no disk, and no lock that is held for longer than a
+// moment. Such calls may be made on the handshake's own goroutine, and no limit
+// of time ends them. A panic is contained there too, and runtime.Goexit ends that
+// goroutine. A Cache is immediate with a LiveStore.
+type Immediate interface{ Immediate() bool }
+
 // NewHandlerFunc makes a function a NewHandler.
 type NewHandlerFunc func(ctx context.Context, c Conn, s Session) (keep bool)
 
@@ -106,7 +113,8 @@ func DER(b []byte) Answer { return Answer{der: b} }
 
 // Live answers with a session that the handler goes on owning; the binding
 // duplicates it (SSL_SESSION_dup), so that no object of the handler enters a
-// connection. Live(nil) is a miss.
+// connection. If it is closed before that, the answer is a miss. Live(nil) is a
+// miss.
 func Live(s Session) Answer { return Answer{live: s} }
 
 // Encoded returns the bytes given to DER, or nil.

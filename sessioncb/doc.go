@@ -11,7 +11,8 @@
 //	cache, err := sessioncb.NewCache(store, sessioncb.CacheOptions{Keys: keys})
 //	config := ssl.Config{SessionCache: cache} // and the certificate
 //
-// The store is one of the packages beside this one (memstore, boltstore) or
+// The store is one of the packages beside this one (memstore, livestore,
+// boltstore, redisstore, memcachestore) or
 // any other Store; package storetest says whether a Store is a good one.
 //
 // # What the Cache does
@@ -32,6 +33,13 @@
 // for the id that was asked for, under the session id context of the
 // connection, and is not over. All else is a miss, counted in Stats under its
 // own name.
+//
+// # A store that is near
+//
+// A LiveStore (package livestore) keeps the sessions of one process themselves,
+// and not their bytes: they are duplicated, where others are opened and decoded,
+// which with a client's certificate in them takes a hundred times as long. There
+// are no keys and nothing to wait for, so a Cache in front of one has few options.
 //
 // # A store that is far
 //

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // GetSession looks the session up. A session of another session id context
@@ -14,8 +15,8 @@ import (
 // value is a miss with an error.
 func (c *Cache) GetSession(ctx context.Context, conn Conn, id []byte) (Answer, error) {
 	start := c.now()
-	l := lookup{c: c, key: Key{ID: id}, conn: conn}
-	r, result, err := l.run(ctx)
+	l := lookup{c: c, key: Key{ID: id}, conn: conn, began: start}
+	answer, result, err := l.run(ctx)
 	c.count.lookups[result].Add(1)
 	switch result {
 	case hit:
@@ -24,22 +25,19 @@ func (c *Cache) GetSession(ctx context.Context, conn Conn, id []byte) (Answer, e
 		c.count.misses[l.from].Add(1)
 	}
 	c.count.lookupTime.observe(c.now().Sub(start))
-	if result != hit {
-		clear(r.DER)
-		if err != nil {
-			err = fmt.Errorf("sessioncb: lookup: %w", err)
-		}
-		return Answer{}, err
+	if err != nil {
+		err = fmt.Errorf("sessioncb: lookup: %w", err)
 	}
-	return DER(r.DER), nil
+	return answer, err
 }
 
 // A lookup is one call of GetSession.
 type lookup struct {
-	c    *Cache
-	key  Key
-	conn Conn
-	from source
+	c     *Cache
+	key   Key
+	conn  Conn
+	began time.Time
+	from  source
 
 	epoch  epoch  // when it began
 	shared []byte // what is to be kept near, if it opens
@@ -49,13 +47,16 @@ type lookup struct {
 // version is used once only. All but TLS 1.2 is: what is not known too.
 func (c *Cache) once(version uint16) bool { return c.singleUse && version != tls.VersionTLS12 }
 
-func (l *lookup) run(ctx context.Context) (Record, outcome, error) {
+// run returns an Answer that is no miss only with the outcome hit.
+func (l *lookup) run(ctx context.Context) (Answer, outcome, error) {
 	c := l.c
 	switch {
 	case len(l.key.ID) == 0 || len(l.key.ID) > maxIDSize:
-		return Record{}, failed, fmt.Errorf("a session id has 1 to %d bytes, not %d", maxIDSize, len(l.key.ID))
+		return Answer{}, failed, fmt.Errorf("a session id has 1 to %d bytes, not %d", maxIDSize, len(l.key.ID))
 	case !c.tags.has(l.key.ID):
-		return Record{}, junk, nil
+		return Answer{}, junk, nil
+	case c.live != nil:
+		return l.findLive(ctx)
 	}
 	find := l.find
 	if c.once(l.conn.Version()) {
@@ -64,11 +65,16 @@ func (l *lookup) run(ctx context.Context) (Record, outcome, error) {
 	value, err := find(ctx)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return Record{}, miss, nil
+		return Answer{}, miss, nil
 	case err != nil:
-		return Record{}, outcomeOf(ctx, err), err
+		return Answer{}, outcomeOf(ctx, err), err
 	}
-	return l.open(value)
+	r, result, err := l.open(value)
+	if result != hit {
+		clear(r.DER)
+		return Answer{}, result, err
+	}
+	return DER(r.DER), hit, nil
 }
 
 // find asks whoever may know, the nearest first. The value is the lookup's own.
@@ -151,14 +157,20 @@ func (l *lookup) open(value []byte) (Record, outcome, error) {
 	if l.shared != nil && !over {
 		c.near.keep(l.key, l.shared, r.Expires, l.epoch)
 	}
-	want := l.conn.SessionIDContext()
 	switch {
-	case want != nil && r.IDContext != nil && !bytes.Equal(want, r.IDContext):
+	case r.IDContext != nil && l.elsewhere(r.IDContext):
 		return r, otherContext, nil
 	case over:
 		return r, expired, nil
 	}
 	return r, hit, nil
+}
+
+// elsewhere says whether a session was made under another session id context
+// than this connection's.
+func (l *lookup) elsewhere(idContext []byte) bool {
+	want := l.conn.SessionIDContext()
+	return want != nil && !bytes.Equal(want, idContext)
 }
 
 // wrongValue names what Decode found wrong.

@@ -14,13 +14,13 @@ const maxMisses = 1 << 14
 // back with a session that is gone, on ten connections at once, costs one
 // call. nil remembers nothing.
 type misses struct {
-	ids *lru.Cache
+	ids *lru.Cache[[]byte]
 	ttl time.Duration
 	now func() time.Time
 }
 
 func newMisses(ttl time.Duration, now func() time.Time) *misses {
-	return &misses{ids: lru.New(maxMisses*(maxIDSize+lru.Overhead), maxMisses), ttl: ttl, now: now}
+	return &misses{ids: lru.Bytes(maxMisses*(maxIDSize+lru.Overhead), maxMisses), ttl: ttl, now: now}
 }
 
 func (m *misses) has(key Key) bool {

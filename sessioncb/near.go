@@ -13,14 +13,14 @@ import (
 //
 // nil keeps nothing.
 type near struct {
-	values *lru.Cache
+	values *lru.Cache[[]byte]
 	ttl    time.Duration
 	seal   Codec // nil where the values are sealed already
 	now    func() time.Time
 }
 
 func newNear(maxBytes int64, ttl time.Duration, sealed bool, now func() time.Time) *near {
-	n := &near{values: lru.New(maxBytes, math.MaxInt), ttl: ttl, now: now}
+	n := &near{values: lru.Bytes(maxBytes, math.MaxInt), ttl: ttl, now: now}
 	if !sealed {
 		n.seal = ProcessKey().Codec()
 	}

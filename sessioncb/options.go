@@ -32,10 +32,13 @@ const minNearBytes = 4 << 10
 
 // CacheOptions say how a Cache treats its Store. The zero value of each field
 // but Keys is a good choice.
+//
+// With a LiveStore, which keeps no bytes and never waits, these alone may be
+// set: SingleUse, RemoveOn, Now, Logger, and TagIDs with Keys.
 type CacheOptions struct {
 	// Keys seal the sessions in the store: AES-256-GCM, each under a key of
 	// its own. Required, unless Codec is set; ProcessKey() will do for a
-	// store that dies with the process.
+	// store that dies with the process. A LiveStore needs none, but for TagIDs.
 	Keys *KeyRing
 
 	// Codec, in place of Keys, makes values in another form, for a store
@@ -93,7 +96,8 @@ type CacheOptions struct {
 	WriteBehind int
 
 	// SingleUse takes a session of TLS 1.3 out of the store as it is found,
-	// so that it is used once in the whole fleet. The Store must be a Claimer.
+	// so that it is used once in the whole fleet. The Store must be a Claimer
+	// or a LiveStore.
 	SingleUse bool
 
 	// TagIDs mints session ids with a tag under a key of the ring, and asks
@@ -119,6 +123,8 @@ func (o *CacheOptions) check(store Store) error {
 	switch {
 	case isNil(store):
 		return errors.New("the store is nil")
+	case isLive(store):
+		return o.checkLive()
 	case o.Codec != nil && o.Keys != nil:
 		return errors.New("both Keys and Codec are set: a Codec does not seal")
 	case isNil(o.Codec) && o.Codec != nil:
@@ -151,6 +157,49 @@ func (o *CacheOptions) check(store Store) error {
 	}
 	return nil
 }
+
+func isLive(store Store) bool {
+	_, live := store.(LiveStore)
+	return live
+}
+
+// checkLive is check for a LiveStore.
+func (o *CacheOptions) checkLive() error {
+	for _, option := range []struct {
+		name string
+		set  bool
+		why  string
+	}{
+		{"Codec", o.Codec != nil, keepsNoBytes},
+		{"MaxValue", o.MaxValue != 0, keepsNoBytes},
+		{"NearBytes", o.NearBytes != 0, keepsNoBytes},
+		{"NearTTL", o.NearTTL != 0, keepsNoBytes},
+		{"LookupTimeout", o.LookupTimeout != 0, neverWaits},
+		{"PutTimeout", o.PutTimeout != 0, neverWaits},
+		{"MaxCalls", o.MaxCalls != 0, neverWaits},
+		{"WriteBehind", o.WriteBehind != 0, neverWaits},
+		{"MissTTL", o.MissTTL != 0, "a LiveStore is asked as fast as a memory of misses"},
+		{"BreakerFailures", o.BreakerFailures != 0, "a LiveStore has no circuit breakers"},
+		{"BreakerPause", o.BreakerPause != 0, "a LiveStore has no circuit breakers"},
+		{"Keys", o.Keys != nil && !o.TagIDs, "a LiveStore keeps no bytes to seal, and without TagIDs there is no other use"},
+	} {
+		if option.set {
+			return fmt.Errorf("%s is set: %s", option.name, option.why)
+		}
+	}
+	switch {
+	case o.TagIDs && o.Keys == nil:
+		return errors.New("TagIDs needs Keys to tag ids with: ProcessKey() will do for a store in memory")
+	case o.TagIDs && len(o.Keys.load()) == 0:
+		return errors.New("the key ring is empty: make it with NewKeyRing")
+	}
+	return nil
+}
+
+const (
+	keepsNoBytes = "a LiveStore keeps no bytes"
+	neverWaits   = "a LiveStore never waits"
+)
 
 // isNil finds a typed nil too, which would panic in the first handshake.
 func isNil(v any) bool {

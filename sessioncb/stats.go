@@ -92,7 +92,7 @@ type PutStats struct {
 	Skipped     uint64 // no id, no lifetime left, removed meanwhile, or a client's
 	Untagged    uint64 // an id that this Cache would never look up, see CacheOptions.TagIDs
 	TooLarge    uint64 // longer than MaxValue
-	Dropped     uint64 // the queue was full, or given up by Close
+	Dropped     uint64 // the queue was full, or given up by Close; or a LiveStore did not take it
 	Overtaken   uint64 // removed, or put again, before the store had it
 	Timeout     uint64 // not acknowledged within PutTimeout; it may be stored all the same
 	Canceled    uint64 // the connection ended before the acknowledgement; it may be stored all the same

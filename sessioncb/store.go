@@ -43,3 +43,31 @@ type Store interface {
 type Claimer interface {
 	Claim(ctx context.Context, key Key) (value []byte, err error)
 }
+
+// LiveStore is a Store in this process that keeps sessions themselves, not
+// their bytes: a Cache in front of it encodes, seals and decodes nothing, and
+// of Store uses Delete alone; Get and Put report an error that wraps
+// errors.ErrUnsupported. Package livestore is one, and storetest.RunLive checks
+// one.
+//
+// The store owns what it took, and Closes it when it leaves: on Delete, when it
+// is replaced, over, or evicted, and at the store's own end. What GetSession and
+// ClaimSession return is borrowed. The binding duplicates it, so that no session
+// of the store enters a connection; one that is closed before that is a miss.
+//
+// The methods are called concurrently, by the goroutine of the handshake: they
+// must not wait, Delete included. They must not keep or change key.ID.
+type LiveStore interface {
+	Store
+	// PutSession takes s for ttl, in place of what was there, and returns true;
+	// or takes nothing and returns false, as with a ttl of zero or less, which
+	// removes what was there. s is a session that is not in the store. It may
+	// be closed as soon as it is in.
+	PutSession(key Key, s Session, ttl time.Duration) (taken bool)
+	// GetSession returns the session put last, or ErrNotFound.
+	GetSession(key Key) (Session, error)
+	// ClaimSession returns it too, and to nobody again: of many callers at once,
+	// one gets it. The store closes it a moment later, and sooner only if it
+	// needs the room.
+	ClaimSession(key Key) (Session, error)
+}

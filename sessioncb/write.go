@@ -10,28 +10,37 @@ import (
 )
 
 // NewSession stores a server's session for the rest of its lifetime and
-// returns false: it keeps nothing. A session without id or lifetime, and a
+// returns whether the Store took the session itself (LiveStore); of one that is
+// stored as bytes nothing is kept. A session without id or lifetime, and a
 // client's, is not stored. With CacheOptions.WriteBehind it does not wait for
 // the store, but for a session that is used once only (SingleUse, TLS 1.3): a
 // session is claimed in the store alone, so it must be there.
 func (c *Cache) NewSession(ctx context.Context, conn Conn, s Session) (keep bool) {
 	start := c.now()
-	if result := c.admit(ctx, conn, s); result != queuedUp {
+	result, keep := c.admit(ctx, conn, s)
+	if result != queuedUp {
 		c.count.puts[result].Add(1)
 	}
 	c.count.putTime.observe(c.now().Sub(start))
-	return false
+	return keep
 }
 
-func (c *Cache) admit(ctx context.Context, conn Conn, s Session) outcome {
+func (c *Cache) admit(ctx context.Context, conn Conn, s Session) (result outcome, keep bool) {
 	key := Key{ID: s.ID()}
 	expires := s.Time().Add(s.Timeout())
 	switch {
 	case !conn.IsServer() || len(key.ID) == 0 || !c.now().Before(expires):
-		return skipped
+		return skipped, false
 	case !c.tags.has(key.ID):
-		return junk
+		return junk, false
+	case c.live != nil:
+		return c.putLive(ctx, key, s, expires)
 	}
+	return c.putBytes(ctx, key, s, expires), false
+}
+
+// putBytes encodes the session and has it stored.
+func (c *Cache) putBytes(ctx context.Context, key Key, s Session, expires time.Time) outcome {
 	w := &write{key: key, expires: expires, putting: c.puts.begin(key)}
 	begun := false
 	defer func() {
@@ -141,6 +150,10 @@ func (c *Cache) RemoveSession(ctx context.Context, s Session, r Removal) {
 		return
 	}
 	c.puts.remove(key)
+	if c.live != nil {
+		n.ended(c.deleteLive(ctx, key))
+		return
+	}
 	c.forget(key)
 	if c.behind != nil && !c.once(s.Version()) {
 		c.count.queuedRemovals.Add(1)

@@ -43,7 +43,8 @@ type Conn struct {
 	ssl *cshim.Conn // nil once freed
 	// Sessions that libssl announced and no handler was told of yet, and how
 	// many handlers have not returned. While there are any, the bytes that
-	// announce them to the peer are held; stored is closed when there are none.
+	// announce them to the peer are held; stored, which who waits makes, is closed
+	// when there are none.
 	loose      *looseSessions
 	announcing int
 	stored     chan struct{}
@@ -72,6 +73,14 @@ type Conn struct {
 type looseSessions struct {
 	announced []cshim.Session // until a handler is told
 	lives     []cshim.Session // in the answers to lookups, until a step takes them
+	// What most handshakes need of both.
+	one, other [1]cshim.Session
+}
+
+func newLooseSessions() *looseSessions {
+	l := &looseSessions{}
+	l.announced, l.lives = l.one[:0], l.other[:0]
+	return l
 }
 
 // take returns all of them.
@@ -85,16 +94,21 @@ func (l *looseSessions) take() []cshim.Session {
 // closure a call would be an allocation.
 type (
 	handshakeStep struct {
-		run      step
-		result   cshim.Result
-		failure  error
-		answers  []byte
-		refused  error // by GetConfigForClient: the next step fails
-		slot     bool  // has a slot of the gate
-		until    cshim.Until
-		early    []byte // to be filled
-		begun    bool
-		needSlot bool
+		run               step
+		result            cshim.Result
+		failure           error
+		answers           []byte
+		room              [48]byte // for answers that are few and short
+		refused           error    // by GetConfigForClient: the next step fails
+		slot              bool     // has a slot of the gate
+		until             cshim.Until
+		end               time.Time // of the running call, or zero
+		early             []byte    // to be filled
+		begun             bool
+		needSlot          bool
+		needQueue, queued bool
+		// On the pool, if there is one; light is what is known not to be heavy.
+		heavy, light bool
 	}
 	readStep struct {
 		mu        sync.Mutex
@@ -109,7 +123,8 @@ type (
 		calls             atomic.Int32 // of the program, that have mu or wait for it
 		run, flush, close step
 		buf               []byte
-		n                 int // of buf, taken by OpenSSL
+		n                 int  // of buf, taken by OpenSSL
+		once              bool // the step does not wait
 		result            cshim.Result
 		failure           error
 		moved             chan struct{} // to wait for, when the step wants input
@@ -174,7 +189,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(err)
 	}
 	c := &Conn{
-		ctx: ctx, nc: nc, tr: tr, server: server, loose: new(looseSessions),
+		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
 		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	c.host.Store(ctx)
@@ -315,9 +330,13 @@ func (c *Conn) CloseWrite() error {
 
 // sendClose sends what is queued, and close_notify; wr.mu is held.
 func (c *Conn) sendClose() error {
-	err := c.tr.output(c.wr.close)
+	return c.closeSent(c.tr.output(c.wr.close))
+}
+
+// closeSent does what the step left to be done.
+func (c *Conn) closeSent(err error) error {
 	if c.wr.result.Sessions {
-		c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
+		c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
 	}
 	switch {
 	case err != nil:
@@ -347,13 +366,10 @@ func (c *Conn) end(clean bool) error {
 	}
 	if clean && c.mayNotify() && c.lockForClose() {
 		c.mu.Lock()
-		held := c.stored != nil // by a handler that runs, and may be who calls
+		held := c.announcing > 0 // by a handler that runs, and may be who calls
 		c.mu.Unlock()
 		if c.wr.err == nil && !held {
-			limit := time.Now().Add(closeNotifyTimeout)
-			c.writeDeadline.set(limit)
-			c.nc.SetWriteDeadline(limit)
-			c.sendClose() // the peer may be gone: nothing to report
+			c.sendLast()
 			c.wr.err = net.ErrClosed
 		}
 		c.wr.mu.Unlock()
@@ -362,6 +378,31 @@ func (c *Conn) end(clean bool) error {
 	err := c.nc.Close()
 	c.free(clean)
 	return err
+}
+
+// sendLast sends close_notify for Close; wr.mu is held. The peer may be gone:
+// there is nothing to report. Nearly always the transport has room, and no
+// deadline is needed.
+func (c *Conn) sendLast() {
+	_, own := c.tr.(*descriptor)
+	var err error
+	r := &c.wr.result
+	if own {
+		c.wr.once = true
+		err = c.tr.output(c.wr.close)
+		c.wr.once = false
+		if err == nil && r.Status == cshim.Done && !r.Held && !r.Sessions {
+			return
+		}
+	}
+	limit := time.Now().Add(closeNotifyTimeout)
+	c.writeDeadline.set(limit)
+	c.nc.SetWriteDeadline(limit)
+	if !own || err != nil || r.Status == cshim.WantWrite && !r.Held && !r.Sessions {
+		c.sendClose()
+	} else {
+		c.closeSent(nil)
+	}
 }
 
 // mayNotify says whether the state allows a close_notify.

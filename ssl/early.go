@@ -113,7 +113,7 @@ func (c *Conn) EarlyData(ctx context.Context) (*EarlyData, error) {
 		return &EarlyData{c}, nil
 	}
 	c.hs.until = cshim.UntilEarly
-	err := c.advance(ctx)
+	err := c.advance(ctx, 0)
 	c.hs.until = cshim.UntilDone
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (e *EarlyData) Read(b []byte) (int, error) {
 		defer func(begin time.Time) { c.early.wait = max(c.early.wait-time.Since(begin), 1) }(time.Now())
 	}
 	c.hs.until, c.hs.early = cshim.UntilData, b
-	err := c.advance(ctx)
+	err := c.advance(ctx, 0)
 	c.hs.until, c.hs.early = cshim.UntilDone, nil
 	switch n := c.hs.result.N; {
 	case err != nil:
@@ -248,8 +248,8 @@ func (c *Conn) allowEarlyData(ctx context.Context, found []sessioncb.Answer) boo
 	if ask == nil {
 		return true
 	}
-	s := c.ctx.side
-	ctx, cancel := context.WithTimeout(ctx, s.options.lookup)
+	s, l := c.ctx.side, c.handshakeLimits()
+	ctx, cancel := l.within(ctx, s.options.lookup)
 	defer cancel()
 	type verdict struct {
 		allowed bool
@@ -259,7 +259,7 @@ func (c *Conn) allowEarlyData(ctx context.Context, found []sessioncb.Answer) boo
 		s.panicked(e)
 		return verdict{err: e}
 	}, "AllowEarlyData")
-	v, ok := wait(ctx, cancel, limits{&c.readDeadline, c.closed}, result)
+	v, ok := wait(ctx, cancel, l, result)
 	if !ok {
 		s.counts.late.Add(1)
 		c.note(errors.New("ssl: AllowEarlyData did not answer in time"))

@@ -71,10 +71,27 @@ func contained[T any](f func() T, failure func(*HandlerPanicError) T, handler st
 	return result
 }
 
+// immediate says whether h's calls never wait. Those for a Conn are made where
+// they are; no frame of C is above them.
+func immediate(h any) bool {
+	i, ok := h.(sessioncb.Immediate)
+	return ok && i.Immediate()
+}
+
 // limits are the ends that a handler's context follows.
 type limits struct {
 	deadline *deadline // nil: none
 	closed   <-chan struct{}
+	end      time.Time // zero: none
+}
+
+// within returns the context of a handler, which has so long and no longer.
+func (l limits) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(d)
+	if !l.end.IsZero() && l.end.Before(end) {
+		end = l.end
+	}
+	return context.WithDeadline(ctx, end)
 }
 
 // wait returns what the handler sent, or false once its time is over; cancel
@@ -112,21 +129,48 @@ func (s *side) get(ctx context.Context, l limits, c sessioncb.Conn, id []byte) (
 	if h == nil {
 		return sessioncb.Answer{}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.options.lookup)
-	defer cancel()
-	result := contained(func() found {
+	ask := func() found {
 		a, err := h.GetSession(ctx, c, id)
 		return found{a, err}
-	}, func(e *HandlerPanicError) found {
+	}
+	failed := func(e *HandlerPanicError) found {
 		s.panicked(e)
 		return found{err: e}
-	}, "Get")
-	f, ok := wait(ctx, cancel, l, result)
-	switch {
-	case !ok:
+	}
+	ctx, cancel := l.within(ctx, s.options.lookup)
+	defer cancel()
+	f, ok := wait(ctx, cancel, l, contained(ask, failed, "Get"))
+	if !ok {
 		s.counts.late.Add(1)
 		return sessioncb.Answer{}, errHandlerLate
-	case f.err != nil:
+	}
+	return s.judge(f)
+}
+
+// getInPlace is get with an immediate handler, on this goroutine. It allocates
+// nothing.
+func (s *side) getInPlace(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	return s.judge(s.askInPlace(ctx, c, id))
+}
+
+func (s *side) askInPlace(ctx context.Context, c sessioncb.Conn, id []byte) (f found) {
+	defer func() {
+		if p := recover(); p != nil {
+			e := &HandlerPanicError{Handler: "Get", Value: p, Stack: debug.Stack()}
+			s.panicked(e)
+			f = found{err: e}
+		}
+	}()
+	h := s.handlers.Load().Get
+	if h == nil {
+		return found{}
+	}
+	f.answer, f.err = h.GetSession(ctx, c, id)
+	return f
+}
+
+func (s *side) judge(f found) (sessioncb.Answer, error) {
+	if f.err != nil {
 		s.counts.errors.Add(1)
 		return sessioncb.Answer{}, f.err
 	}
@@ -142,9 +186,7 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		return nil
 	}
 	v := lend(b, b.Snapshot())
-	ctx, cancel := context.WithTimeout(ctx, s.options.store)
-	defer cancel()
-	result := contained(func() error {
+	tell := func() error {
 		kept := false
 		defer func() {
 			// Also after a panic or Goexit. A kept session becomes a private
@@ -155,14 +197,40 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		}()
 		kept = h.NewSession(ctx, c, v)
 		return nil
-	}, func(e *HandlerPanicError) error {
+	}
+	failed := func(e *HandlerPanicError) error {
 		s.panicked(e)
 		return e
-	}, "New")
-	err, ok := wait(ctx, cancel, l, result)
+	}
+	ctx, cancel := l.within(ctx, s.options.store)
+	defer cancel()
+	err, ok := wait(ctx, cancel, l, contained(tell, failed, "New"))
 	if !ok {
 		s.counts.late.Add(1)
 		v.unshare() // the handler still runs: it goes on with a private object
 	}
 	return err
+}
+
+// announceInPlace is announce with an immediate handler, on this goroutine.
+func (s *side) announceInPlace(ctx context.Context, c sessioncb.Conn, b cshim.Session, free func(cshim.Session)) (err error) {
+	h := s.handlers.Load().New
+	if h == nil {
+		free(b)
+		return nil
+	}
+	v := lend(b, b.Snapshot())
+	kept := false
+	defer func() {
+		if !kept || !v.keep() {
+			free(v.takeBack())
+		}
+		if p := recover(); p != nil {
+			e := &HandlerPanicError{Handler: "New", Value: p, Stack: debug.Stack()}
+			s.panicked(e)
+			err = e
+		}
+	}()
+	kept = h.NewSession(ctx, c, v)
+	return nil
 }

@@ -2,8 +2,12 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
@@ -15,10 +19,23 @@ func (c *Conn) Handshake() error {
 	if c.established.Load() {
 		return c.result
 	}
+	within := time.Duration(0)
+	if c.server {
+		within = max(c.ctx.timeout, 0)
+	}
+	select {
+	case c.handshaking <- struct{}{}: // nobody else runs it: no context is needed
+		defer c.yield()
+		if c.established.Load() {
+			return c.result
+		}
+		return c.advance(context.Background(), within)
+	default:
+	}
 	ctx := context.Background()
-	if c.server && c.ctx.timeout > 0 {
+	if within > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.ctx.timeout)
+		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
 	return c.HandshakeContext(ctx)
@@ -43,22 +60,34 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	case <-c.closed:
 		return net.ErrClosed
 	}
-	defer func() { <-c.handshaking }()
+	defer c.yield()
 	if c.established.Load() {
 		return c.result
 	}
-	return c.advance(ctx)
+	return c.advance(ctx, 0)
 }
 
-// advance runs the handshake as far as hs.until says; the caller holds the
-// token, and has seen that it has not ended.
-func (c *Conn) advance(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
-	err := c.handshake(ctx)
-	if !stop() {
-		err = ctx.Err()
+// advance runs the handshake as far as hs.until says, within ctx and, unless it
+// is 0, a time; the caller holds the token, and has seen that it has not ended.
+func (c *Conn) advance(ctx context.Context, within time.Duration) error {
+	var timer *handshakeTimer
+	c.hs.end = time.Time{}
+	if within > 0 {
+		c.hs.end = time.Now().Add(within)
+		timer = startTimer(c.nc, within)
 	}
-	if isTimeout(err) && ctx.Err() == nil {
+	stop := func() bool { return true }
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() { c.nc.Close() })
+	}
+	err := c.handshake(ctx)
+	late := timer != nil && !timer.stop()
+	switch {
+	case !stop():
+		err = ctx.Err()
+	case late:
+		err = context.DeadlineExceeded
+	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
 	}
 	if err == nil && c.hs.result.Status == cshim.Early {
@@ -70,24 +99,60 @@ func (c *Conn) advance(ctx context.Context) error {
 	return err
 }
 
+// A handshakeTimer closes a transport when its time is over.
+type handshakeTimer struct {
+	timer *time.Timer
+	nc    net.Conn
+}
+
+// timers are those that do not run: they never did what they are for.
+var timers sync.Pool
+
+func startTimer(nc net.Conn, d time.Duration) *handshakeTimer {
+	t, _ := timers.Get().(*handshakeTimer)
+	if t == nil {
+		t = &handshakeTimer{nc: nc}
+		t.timer = time.AfterFunc(d, func() { t.nc.Close() })
+		return t
+	}
+	t.nc = nc
+	t.timer.Reset(d)
+	return t
+}
+
+// stop says whether the time was not over.
+func (t *handshakeTimer) stop() bool {
+	if !t.timer.Stop() {
+		return false
+	}
+	t.nc = nil
+	timers.Put(t)
+	return true
+}
+
 func (c *Conn) handshake(ctx context.Context) error {
 	h := &c.hs
 	defer h.leave()
 	for {
-		h.needSlot = false
+		h.needSlot, h.needQueue = false, false
 		if err := c.tr.input(h.run); err != nil {
-			c.announce(ctx, limits{&c.readDeadline, c.closed}) // of a step whose bytes could not leave
+			c.announce(ctx, c.handshakeLimits()) // of a step whose bytes could not leave
 			return c.cut(err)
 		}
 		if h.needSlot {
 			// Outside the poll function, which Close waits for.
-			steps.enter()
-			h.slot = true
+			if h.needQueue {
+				queued.enter()
+				h.queued = true
+			} else {
+				steps.enter()
+				h.slot = true
+			}
 			continue
 		}
 		r := h.result
 		if r.Sessions {
-			c.announce(ctx, limits{&c.readDeadline, c.closed})
+			c.announce(ctx, c.handshakeLimits())
 		}
 		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
 			if c.early.open.Load() {
@@ -112,6 +177,9 @@ func (c *Conn) handshake(ctx context.Context) error {
 		}
 	}
 }
+
+// handshakeLimits bound the handlers that a handshake waits for.
+func (c *Conn) handshakeLimits() limits { return limits{&c.readDeadline, c.closed, c.hs.end} }
 
 // release sends what is kept, a hold included.
 func (c *Conn) release() error {
@@ -140,13 +208,24 @@ func (c *Conn) asksHost() (asks bool) {
 // others. The answers are left for the next step. No C frame, no lock and no
 // slot of the gate waits meanwhile.
 func (c *Conn) lookUp(ctx context.Context) {
-	var ids [][]byte
-	c.locked(func() error { ids = c.ssl.Lookups(); return nil })
-	found := make([]sessioncb.Answer, len(ids))
+	// Room for what a client asks for; more is allocated.
+	var idRoom [2][]byte
+	var foundRoom [2]sessioncb.Answer
+	ids, found := idRoom[:0], foundRoom[:0]
+	c.mu.Lock()
+	if c.ssl != nil {
+		ids = c.ssl.AppendLookups(ids)
+	}
+	c.mu.Unlock()
+	found = slices.Grow(found, len(ids))[:len(ids)]
 	size := 0
 	for i, id := range ids {
 		var err error
-		found[i], err = c.ctx.side.get(ctx, limits{&c.readDeadline, c.closed}, c, id)
+		if s := c.ctx.side; immediate(s.handlers.Load().Get) {
+			found[i], err = s.getInPlace(ctx, c, id)
+		} else {
+			found[i], err = s.get(ctx, c.handshakeLimits(), c, id)
+		}
 		c.note(err)
 		size += len(found[i].Encoded()) + 16
 		if i+1 < len(ids) && c.good(id, found[i]) {
@@ -156,8 +235,12 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	allowed := c.allowEarlyData(ctx, found)
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
-	answers := make([]byte, 0, size)
-	var lives []cshim.Session
+	answers := c.hs.room[:0]
+	if size > len(c.hs.room) {
+		answers = make([]byte, 0, size)
+	}
+	var livesRoom [len(idRoom)]cshim.Session
+	lives := livesRoom[:0]
 	for _, a := range found {
 		if live := privateCopy(a.Session()); !live.IsZero() {
 			lives = append(lives, live)
@@ -175,7 +258,10 @@ func (c *Conn) lookUp(ctx context.Context) {
 		return
 	}
 	c.ssl.AllowEarlyData(allowed)
-	c.hs.answers, c.loose.lives = answers, lives
+	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
+	// A resumption of TLS 1.2 has no public key operation.
+	c.hs.light = c.ssl.Version() == tls.VersionTLS12 && len(answers) > len(found)
+	c.hs.heavy = !c.hs.light
 }
 
 // good says whether libssl will be given this answer.

@@ -32,7 +32,7 @@ func (c *Conn) adoptHost(ctx context.Context) error {
 	if hello == nil {
 		return net.ErrClosed
 	}
-	host, err := c.ctx.side.choose(ctx, limits{&c.readDeadline, c.closed}, func() (*Context, error) {
+	host, err := c.ctx.side.choose(ctx, c.handshakeLimits(), func() (*Context, error) {
 		return c.ctx.getHost(hello)
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ type choice struct {
 
 // choose calls f within the limits, with its panics contained.
 func (s *side) choose(ctx context.Context, l limits, f func() (*Context, error)) (*Context, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.options.lookup)
+	ctx, cancel := l.within(ctx, s.options.lookup)
 	defer cancel()
 	result := contained(func() choice {
 		host, err := f()

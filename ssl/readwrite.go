@@ -30,7 +30,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	r := &c.rd.result
 	err := c.tr.input(c.rd.run)
 	for err == nil && r.Sessions {
-		c.announce(context.Background(), limits{&c.readDeadline, c.closed})
+		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
 		if r.Status != cshim.WantRead {
 			break
 		}
@@ -82,7 +82,7 @@ func (c *Conn) write(b []byte) (int, error) {
 		r := c.wr.result
 		if r.Sessions {
 			// A ticket that NewSessionTicket queued: it leaves when it is stored.
-			c.announce(context.Background(), limits{&c.writeDeadline, c.closed})
+			c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
 		}
 		switch {
 		case err != nil:
@@ -113,6 +113,9 @@ func (c *Conn) write(b []byte) (int, error) {
 func (c *Conn) flush() error {
 	for {
 		c.mu.Lock()
+		if c.announcing > 0 && c.stored == nil {
+			c.stored = make(chan struct{})
+		}
 		stored := c.stored
 		c.mu.Unlock()
 		if stored != nil {
@@ -203,7 +206,7 @@ func (c *Conn) pump(moved <-chan struct{}) error {
 		return c.rd.err
 	}
 	err := c.tr.input(c.rd.peek)
-	c.announce(context.Background(), limits{&c.readDeadline, c.closed})
+	c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
 	if err == nil && c.rd.result.Status == cshim.Failed {
 		c.rd.err = c.rd.failure
 		err = c.rd.err
@@ -212,6 +215,9 @@ func (c *Conn) pump(moved <-chan struct{}) error {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }

@@ -15,10 +15,10 @@ import (
 // says before the handshake has finished is of the session that is resumed.
 //
 // A resumed connection knows of its peer what its session holds, and an encoded
-// session, as all that come out of a store, holds the leaf certificate alone:
+// session, as those that come out of a store, holds the leaf certificate alone:
 // PeerCertificates has no other and VerifiedChains is nil, on both sides. (A
-// client that offers a Session which never was encoded has the server's chain
-// still.) VerifiedChains is also nil where the peer was not verified, which
+// Session that never was encoded has the chain still: a client's that it kept
+// itself, and one of a sessioncb.LiveStore.) VerifiedChains is also nil where the peer was not verified, which
 // VerifyNone means. OCSPResponse and SignedCertificateTimestamps are always nil:
 // nothing asks for them. The method ExportKeyingMaterial of the result does not
 // work: use Conn.ExportKeyingMaterial.

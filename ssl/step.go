@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -20,12 +21,9 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	*r = f()
 	c.ctx.side.after(r.Events)
 	if r.Sessions {
-		list := c.ssl.TakeAnnounced()
-		c.loose.announced = append(c.loose.announced, list...)
-		if c.announcing == 0 {
-			c.stored = make(chan struct{})
-		}
-		c.announcing += len(list)
+		before := len(c.loose.announced)
+		c.loose.announced = c.ssl.AppendAnnounced(c.loose.announced)
+		c.announcing += len(c.loose.announced) - before
 	}
 	switch {
 	case r.Status == cshim.Failed:
@@ -35,28 +33,57 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	}
 }
 
+// stepHandshake makes a step in place or, if it has a public key operation and
+// the transport is a descriptor, on the pool. A ClientHello is always read in
+// place: Go answers what it asks for, and it may need no such operation.
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
-	if c.host.Load().gated && !h.slot {
-		if !steps.try() {
-			h.needSlot = true
+	gated := c.host.Load().gated
+	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
+	if !pool || !h.heavy {
+		if gated && !h.slot {
+			if !steps.try() {
+				h.needSlot = true
+				return false, 0, 0
+			}
+			h.slot = true
+		}
+		c.handshakeStep(func() cshim.Result {
+			c.ssl.NoHeavySteps(pool && !h.light)
+			return c.ssl.Handshake(tr, h.answers, h.until, h.early)
+		})
+		h.leave()
+		h.heavy = h.result.Status == cshim.WantPool
+	}
+	if pool && h.heavy {
+		if !h.queued && !queued.try() {
+			h.needSlot, h.needQueue = true, true
 			return false, 0, 0
 		}
-		h.slot = true
+		h.queued = true
+		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+		h.leave()
 	}
-	c.mu.Lock()
-	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
-		h.begun = true
-		r := c.ssl.Handshake(tr, h.answers, h.until, h.early)
-		c.early.accepted = c.ssl.EarlyDataAccepted()
-		clear(h.answers)
-		h.answers, c.loose.lives = nil, nil
-		return r
-	})
-	c.mu.Unlock()
-	h.leave()
 	r := &h.result
 	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
+}
+
+func (c *Conn) handshakeStep(f func() cshim.Result) {
+	h := &c.hs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
+		h.begun = true
+		r := f()
+		c.early.accepted = c.ssl.EarlyDataAccepted()
+		clear(h.answers)
+		h.answers = nil
+		c.loose.lives = c.loose.lives[:0]
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
+			h.heavy = false // the client's Finished is left, and no signature
+		}
+		return r
+	})
 }
 
 // leave gives the slot of the gate back, if there is one.
@@ -64,6 +91,10 @@ func (h *handshakeStep) leave() {
 	if h.slot {
 		steps.leave()
 		h.slot = false
+	}
+	if h.queued {
+		queued.leave()
+		h.queued = false
 	}
 }
 
@@ -119,7 +150,7 @@ func (c *Conn) stepShutdown(tr cshim.IO) (wait bool, in, out int) {
 	defer c.mu.Unlock()
 	r := &c.wr.result
 	c.cross("close", r, &c.wr.failure, func() cshim.Result { return c.ssl.Shutdown(tr) })
-	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
+	return r.Status == cshim.WantWrite && !r.Held && !c.wr.once, r.In, r.Out
 }
 
 // announce tells the NewHandler of the sessions that the steps so far
@@ -129,10 +160,28 @@ func (c *Conn) announce(ctx context.Context, l limits) {
 	list := c.loose.announced
 	c.loose.announced = nil
 	c.mu.Unlock()
-	for _, b := range list {
-		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))
+	left := list
+	defer func() { // of a handler in place that ended this goroutine
+		if len(left) == 0 {
+			return
+		}
+		cshim.FreeSessions(left[1:])
 		c.mu.Lock()
-		if c.announcing--; c.announcing == 0 {
+		if c.announcing -= len(left); c.announcing == 0 && c.stored != nil {
+			close(c.stored)
+			c.stored = nil
+		}
+		c.mu.Unlock()
+	}()
+	for i, b := range list {
+		if s := c.ctx.side; immediate(s.handlers.Load().New) {
+			c.note(s.announceInPlace(ctx, c, b, c.drop))
+		} else {
+			c.note(s.announce(ctx, l, c, b, c.drop))
+		}
+		c.mu.Lock()
+		left = list[i+1:]
+		if c.announcing--; c.announcing == 0 && c.stored != nil {
 			close(c.stored)
 			c.stored = nil
 		}

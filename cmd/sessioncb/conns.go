@@ -67,7 +67,7 @@ func (n *noted) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (se
 	switch {
 	case err != nil:
 		l.result = err.Error()
-	case answer.Encoded() != nil:
+	case answer.Encoded() != nil || answer.Session() != nil:
 		l.result = "found"
 	}
 	if sc, ok := c.(*ssl.Conn); ok {

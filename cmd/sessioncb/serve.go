@@ -25,7 +25,7 @@ func newServe() *cobra.Command {
 		Short: "Serve HTTPS with the sessions kept in a store",
 		Long: `Serve HTTPS with the sessions kept in a store: by session id in TLS 1.2, by
 stateful ticket in TLS 1.3. In a bolt file they outlive the process; the others
-but memory are shared by a fleet, whose servers resume each other's sessions:
+but memory and live are shared by a fleet, whose servers resume each other's sessions:
 
 ` + storeHelp + `
 

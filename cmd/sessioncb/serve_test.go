@@ -163,16 +163,23 @@ func TestRestartChanged(t *testing.T) {
 
 // In memory, sessions end with the process.
 func TestMemory(t *testing.T) {
-	eachWay(t, func(t *testing.T, w way) {
-		session := filepath.Join(t.TempDir(), "session.pem")
-		p := serve(t)
-		w.handshake(t, p, "", session, false)
-		w.handshake(t, p, session, "", true)
-		p.stop(t, syscall.SIGINT)
-		p = serve(t)
-		w.handshake(t, p, session, "", false)
-		p.stop(t, syscall.SIGINT)
-	})
+	for _, flags := range [][]string{nil, {"--store", "live"}, {"--store", "live", "--tag-ids", "--single-use"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			eachWay(t, func(t *testing.T, w way) {
+				session := filepath.Join(t.TempDir(), "session.pem")
+				p := serve(t, flags...)
+				made := w.handshake(t, p, "", session, false)
+				there := w.handshake(t, p, session, "", true)
+				if want := made["session"] + " (found)"; there["offered"] != want {
+					t.Errorf("offered %s, want %s", there["offered"], want)
+				}
+				p.stop(t, syscall.SIGINT)
+				p = serve(t, flags...)
+				w.handshake(t, p, session, "", false)
+				p.stop(t, syscall.SIGINT)
+			})
+		})
+	}
 }
 
 // Errors at the start are exit code 1 and one clear line.

@@ -37,7 +37,7 @@ func (o *serveOptions) openCache(log *slog.Logger) (cache *sessioncb.Cache, clos
 	if o.spec.shared() {
 		putTimeout = sharedTimeout // a second write would not be worth more of the client's time
 	}
-	cache, err = sessioncb.NewCache(store.Store, sessioncb.CacheOptions{
+	options := sessioncb.CacheOptions{
 		Keys:          keys,
 		LookupTimeout: lookupTimeout,
 		PutTimeout:    putTimeout,
@@ -46,7 +46,14 @@ func (o *serveOptions) openCache(log *slog.Logger) (cache *sessioncb.Cache, clos
 		WriteBehind:   int(o.writeBehind),
 		SingleUse:     o.singleUse || o.earlyData > 0,
 		TagIDs:        o.tagIDs,
-	})
+	}
+	if o.spec.kind == "live" { // it seals nothing and never waits
+		options.LookupTimeout, options.PutTimeout = 0, 0
+		if !o.tagIDs {
+			options.Keys = nil
+		}
+	}
+	cache, err = sessioncb.NewCache(store.Store, options)
 	if err != nil {
 		unfollow()
 		return nil, nil, errors.Join(err, store.close())

@@ -42,7 +42,7 @@ func (o *serveOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.cert, "cert", "", "`FILE` with the certificate chain in PEM; without it a self-signed one is made at start")
 	f.StringVar(&o.key, "key", "", "`FILE` with the private key in PEM (default: in the file of --cert)")
 	f.StringArrayVar(&o.hosts, "host", nil, "a virtual host, `NAME[=CERT[,KEY]]`, with a certificate of its own; may be given several times")
-	f.StringVar(&o.store, "store", "memory", "keep sessions in `STORE`: memory, bolt:PATH, a URL or env:NAME, see above")
+	f.StringVar(&o.store, "store", "memory", "keep sessions in `STORE`: memory, live, bolt:PATH, a URL or env:NAME, see above")
 	f.StringVar(&o.keyFile, "key-file", "", "`FILE` with the keys that seal the sessions, made if there is none, and followed when it changes (bolt: default PATH.keys)")
 	f.Int64Var(&o.near, "near", 0, "keep `BYTES` of sessions in memory in front of the store")
 	f.Int64Var(&o.writeBehind, "write-behind", 0, "let up to `N` new sessions wait to be stored, in place of the handshake")
@@ -109,22 +109,22 @@ func (o *serveOptions) check() (err error) {
 
 // checkStore finds what does not fit the kind of store.
 func (o *serveOptions) checkStore() error {
-	memory := o.spec.kind == "memory"
+	memory := o.spec.inProcess()
 	switch {
 	case o.keyFile != "" && memory:
-		return errors.New("--key-file with --store memory: what is in memory is sealed with a key of the process")
+		return fmt.Errorf("--key-file with --store %v: what ends with the process needs no keys that outlive it", o.spec)
 	case o.keyFile == "" && o.spec.shared():
 		return fmt.Errorf("--store %v without --key-file: the servers that share it need the same keys", o.spec)
 	case o.near != 0 && o.near < minNear:
 		return fmt.Errorf("--near %d is less than %d: no session fits", o.near, minNear)
 	case o.near > 0 && memory:
-		return errors.New("--near with --store memory: it is in memory already")
+		return fmt.Errorf("--near with --store %v: it is in memory already", o.spec)
 	case o.writeBehind < 0:
 		return fmt.Errorf("--write-behind %d is negative", o.writeBehind)
 	case o.writeBehind > maxWriteBehind:
 		return fmt.Errorf("--write-behind %d is more than %d", o.writeBehind, maxWriteBehind)
 	case o.writeBehind > 0 && memory:
-		return errors.New("--write-behind with --store memory: there is nothing to wait for")
+		return fmt.Errorf("--write-behind with --store %v: there is nothing to wait for", o.spec)
 	case o.spec.waitReplicas > 0 && !o.singleUse && o.earlyData == 0:
 		return errors.New("--store with wait-replicas, without --single-use: only sessions that are taken out wait")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/boltstore"
+	"github.com/sessioncb/openssl/sessioncb/livestore"
 	"github.com/sessioncb/openssl/sessioncb/memcachestore"
 	"github.com/sessioncb/openssl/sessioncb/memstore"
 	"github.com/sessioncb/openssl/sessioncb/redisstore"
@@ -43,6 +44,12 @@ func (s storeSpec) open(a access) (*openStore, error) {
 			return nil, err
 		}
 		return &openStore{Store: store, close: func() error { return nil }}, nil
+	case "live":
+		store, err := livestore.New(livestore.Options{})
+		if err != nil {
+			return nil, err
+		}
+		return &openStore{Store: store, close: store.Close}, nil
 	case "bolt":
 		return s.openBolt(a)
 	case "memcache":

@@ -16,6 +16,7 @@ import (
 )
 
 const storeHelp = `  memory                          in this process, until it ends
+  live                            the same, as objects: quicker, and larger
   bolt:PATH                       a file, one process at a time
   redis://HOST:PORT[/DB]          Redis; rediss:// with TLS
   redis-cluster://HOST:PORT,...   Redis Cluster; rediss-cluster:// with TLS
@@ -35,7 +36,7 @@ func newStore() *cobra.Command {
 		Use:   "store",
 		Short: "List, show and remove the sessions of a store, never their secrets",
 		Long: `List, show and remove the sessions of a store, never their secrets. STORE is as in
-'serve --store', but memory:
+'serve --store', but memory and live:
 
 ` + storeHelp + `
 
@@ -64,8 +65,8 @@ func (o *storeOptions) check(args []string, lists bool) (err error) {
 	if o.spec, err = parseStore(args[0]); err != nil {
 		return err
 	}
-	if o.spec.kind == "memory" {
-		return errors.New("memory is inside a server: no other process can look at it")
+	if o.spec.inProcess() {
+		return fmt.Errorf("%v is inside a server: no other process can look at it", o.spec)
 	}
 	if len(args) > 1 {
 		if o.id, err = parseID(args[1]); err != nil {

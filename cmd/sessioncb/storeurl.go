@@ -13,7 +13,7 @@ import (
 
 // storeSpec is the value of --store, and the STORE of `sessioncb store`.
 type storeSpec struct {
-	kind string // "memory", "bolt", "redis", "redis-cluster", "redis-sentinel" or "memcache"
+	kind string // "memory", "live", "bolt", "redis", "redis-cluster", "redis-sentinel" or "memcache"
 	path string // of the bolt file
 
 	// Of the stores that a fleet shares:
@@ -41,7 +41,7 @@ var schemes = map[string]struct {
 	"memcache":        {kind: "memcache"},
 }
 
-const storeForms = "memory, bolt:PATH, redis://, rediss://, redis-cluster://, rediss-cluster://, " +
+const storeForms = "memory, live, bolt:PATH, redis://, rediss://, redis-cluster://, rediss-cluster://, " +
 	"redis-sentinel://, rediss-sentinel://, memcache:// or env:NAME"
 
 // parseStore parses the value of a flag or an argument. Its errors show no
@@ -55,8 +55,8 @@ func parseStore(s string) (storeSpec, error) {
 		}
 		s = value
 	}
-	if s == "memory" {
-		return storeSpec{kind: "memory"}, nil
+	if s == "memory" || s == "live" {
+		return storeSpec{kind: s}, nil
 	}
 	if path, ok := strings.CutPrefix(s, "bolt:"); ok && path != "" {
 		return storeSpec{kind: "bolt", path: path}, nil
@@ -210,13 +210,16 @@ func (s *storeSpec) parseOptions(query string) error {
 }
 
 // shared says whether other processes can have the store open too.
-func (s storeSpec) shared() bool { return s.kind != "memory" && s.kind != "bolt" }
+func (s storeSpec) shared() bool { return !s.inProcess() && s.kind != "bolt" }
+
+// inProcess says whether the store ends with the process.
+func (s storeSpec) inProcess() bool { return s.kind == "memory" || s.kind == "live" }
 
 // String is for logs and errors: it has no password.
 func (s storeSpec) String() string {
 	switch s.kind {
-	case "memory":
-		return "memory"
+	case "memory", "live":
+		return s.kind
 	case "bolt":
 		return "bolt:" + s.path
 	}

@@ -17,6 +17,7 @@ func TestParseStore(t *testing.T) {
 		shown string
 	}{
 		{"memory", storeSpec{kind: "memory"}, "memory"},
+		{"live", storeSpec{kind: "live"}, "live"},
 		{"bolt:a b/s.bolt", storeSpec{kind: "bolt", path: "a b/s.bolt"}, "bolt:a b/s.bolt"},
 		{"redis://h", storeSpec{kind: "redis", hosts: []string{"h:6379"}}, "redis://h:6379"},
 		{"redis://:pw@[::1]:7/3", storeSpec{kind: "redis", hosts: []string{"[::1]:7"}, password: "pw", db: 3}, "redis://:xxxxx@[::1]:7/3"},

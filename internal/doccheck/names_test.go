@@ -19,6 +19,7 @@ var packages = map[string]string{
 	"ssl":       "ssl",
 	"sessioncb": "sessioncb",
 	"memstore":  "sessioncb/memstore",
+	"livestore": "sessioncb/livestore",
 	"boltstore": "sessioncb/boltstore",
 	"storetest": "sessioncb/storetest",
 }

@@ -33,7 +33,7 @@ type Options struct {
 // Store implements sessioncb.Store and sessioncb.Claimer. Its methods are
 // called concurrently. It has no goroutines and needs no Close.
 type Store struct {
-	values *lru.Cache
+	values *lru.Cache[[]byte]
 	now    func() time.Time
 }
 
@@ -57,7 +57,7 @@ func New(o Options) (*Store, error) {
 	if o.MaxEntries < 0 {
 		return nil, fmt.Errorf("memstore: MaxEntries is negative: %d", o.MaxEntries)
 	}
-	return &Store{values: lru.New(o.MaxBytes, o.MaxEntries), now: time.Now}, nil
+	return &Store{values: lru.Bytes(o.MaxBytes, o.MaxEntries), now: time.Now}, nil
 }
 
 // Get returns a copy of the value, or sessioncb.ErrNotFound.

@@ -13,7 +13,8 @@
 //	}
 //
 // A store whose clients are several, or whose server can be made to hang, is
-// checked for that too: see RunWith.
+// checked for that too: see RunWith. A LiveStore, which keeps sessions and not
+// bytes, is checked by RunLive.
 //
 // The suite takes about three seconds for a store in memory, some more for one
 // behind a network. Two checks wait for real time to pass, for a lifetime to
@@ -162,17 +163,21 @@ func deleteRemoves(t testing.TB, s sessioncb.Store) {
 	wantValue(t, s, k, []byte("back"))
 }
 
-// binaryIDs: ids are bytes. Each of these has been some store's downfall: a
+// awkwardIDs: ids are bytes. Each of these has been some store's downfall: a
 // C string, a padded field, a text key, a case-insensitive column.
-func binaryIDs(t testing.TB, s sessioncb.Store) {
+func awkwardIDs() []string {
 	full := func(b byte) string { return string(bytes.Repeat([]byte{b}, 32)) }
-	ids := []string{
+	return []string{
 		"\x00", "\xff", " ", "a", "A", "\n", "%", ":", "*", "/", "'", "\"", "\\",
 		"a\x00", "\x00a", "a ", " a", "a\r\n", "a\x00b", "a\x00c", "\x00\x00", "\xff\xff",
 		"{", "}", "{}", "{a}", "{a}b", "a{b}", // parts of a key that choose its server
 		"\x80", "\xc3\x28", "\xef\xbf\xbd", // not UTF-8, and what is put in its place
 		full(0x00), full(0xff), full(' '), full('a'), full('a')[:31], full('a')[:31] + "b",
 	}
+}
+
+func binaryIDs(t testing.TB, s sessioncb.Store) {
+	ids := awkwardIDs()
 	defer func() {
 		for _, id := range ids {
 			s.Delete(context.WithoutCancel(t.Context()), sessioncb.Key{ID: []byte(id)})
