@@ -233,7 +233,7 @@ func (c *counter) putIn(s *Conn) {
 
 // awaitBytes returns once nc has bytes to read, or its end.
 func awaitBytes(nc net.Conn) {
-	raw, err := nc.(*net.TCPConn).SyscallConn()
+	raw, err := nc.(syscall.Conn).SyscallConn()
 	check(err)
 	var b [1]byte
 	check(raw.Read(func(fd uintptr) bool {

@@ -166,6 +166,8 @@ func (c *Conn) handshake(ctx context.Context) error {
 			return h.refused
 		case r.Status == cshim.Failed || r.WriteErr != 0:
 			return h.failure
+		case r.Status == cshim.Late:
+			return context.DeadlineExceeded
 		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
 			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
 		case r.Status == cshim.WantLookup && c.asksHost():

@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// Listener accepts TLS connections. Accept never handshakes, so a client that
-// is silent blocks nobody.
+// Listener accepts TLS connections. Accept never waits for a handshake, so a
+// client that is silent blocks nobody.
 type Listener struct {
 	net.Listener
 	ctx *Context
@@ -38,7 +38,42 @@ func Listen(network, address string, ctx *Context) (*Listener, error) {
 		inner.Close()
 		return nil, err
 	}
+	l.own()
 	return l, nil
+}
+
+// ListenTCP makes a Listener as NewListener does, but takes the socket of inner
+// and closes inner: the package then waits for its connections in a way of its
+// own, which spares each Read a system call. Where a handshake asks Go for nothing,
+// by a GetHandler, GetConfigForClient or MaxEarlyData, threads of C accept, and
+// Accept returns connections whose handshake has ended. NetConn is no
+// *net.TCPConn; its SyscallConn is there for options of the socket.
+//
+// Listen does the same. ListenTCP is for a net.ListenConfig, and for sockets that
+// come from elsewhere.
+func ListenTCP(inner *net.TCPListener, ctx *Context) (*Listener, error) {
+	if inner == nil {
+		return nil, &Error{Op: "listen", Err: errors.New("the net.TCPListener is nil")}
+	}
+	l, err := NewListener(inner, ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.own()
+	return l, nil
+}
+
+// own takes over the socket if that is possible. If not, nothing is lost but time.
+func (l *Listener) own() {
+	tcp, ok := l.Listener.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	if d := openDoor(tcp, l.ctx); d != nil {
+		l.Listener = d
+	} else if a := newAcceptor(tcp); a != nil {
+		l.Listener = a
+	}
 }
 
 // Accept returns the next connection, a *Conn.
@@ -46,6 +81,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if c, ok := nc.(*Conn); ok { // of a door
+		return c, nil
 	}
 	c, err := Server(nc, l.ctx)
 	if err != nil {

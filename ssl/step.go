@@ -38,6 +38,11 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 // place: Go answers what it asks for, and it may need no such operation.
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
+	if h.given {
+		h.given = false
+		c.handshakeStep(func() cshim.Result { return c.ssl.StepResult() })
+		return false, h.result.In, 0
+	}
 	gated := c.host.Load().gated
 	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
 	if !pool || !h.heavy {
