@@ -124,11 +124,11 @@ static void advance(worker *w, sc_conn *c)
 
 /* ---- listeners ---- */
 
-static void watch(worker *w, post *p, int op, uint32_t events)
+static int watch(worker *w, post *p, int op, uint32_t events)
 {
     struct epoll_event e = { .events = events, .data.ptr = p };
 
-    epoll_ctl(w->epoll, op, p->l->fd, &e);
+    return epoll_ctl(w->epoll, op, p->l->fd, &e) == 0;
 }
 
 static void pause_post(worker *w, post *p, int64_t until)
@@ -136,13 +136,12 @@ static void pause_post(worker *w, post *p, int64_t until)
     watch(w, p, EPOLL_CTL_DEL, 0);
     p->paused = 1;
     p->resumes = until;
-    atomic_store(&p->l->paused, 1);
 }
 
 static void resume_post(worker *w, post *p)
 {
-    p->paused = 0;
-    watch(w, p, EPOLL_CTL_ADD, EPOLLIN | EPOLLEXCLUSIVE);
+    p->paused = !watch(w, p, EPOLL_CTL_ADD, EPOLLIN | EPOLLEXCLUSIVE);
+    p->resumes = p->paused ? sc_now() + PAUSE : 0;
 }
 
 /* Whether accept is to be tried again: the fault is of one connection, and not ours. */
@@ -230,6 +229,15 @@ static void leave(worker *w, post *p)
     OPENSSL_free(p);
 }
 
+/* Who takes one afterwards sees paused, and kicks; who took it before, is seen here. */
+static int may_resume(post *p, int64_t t)
+{
+    if (p->resumes != 0)
+        return p->resumes <= t;
+    atomic_store(&p->l->paused, 1);
+    return atomic_load(&p->l->untaken) < SC_FEW_UNTAKEN;
+}
+
 /* What time and other threads bring about; returns how many ms the thread may sleep. */
 static int look_after(worker *w)
 {
@@ -252,7 +260,7 @@ static int look_after(worker *w)
             p->first->result.status = SC_LATE;
             give(w, p->first);
         }
-        if (p->paused && (p->resumes != 0 ? p->resumes <= t : atomic_load(&p->l->untaken) < SC_FEW_UNTAKEN))
+        if (p->paused && may_resume(p, t))
             resume_post(w, p);
         if (p->first != NULL && p->first->door.ends < soonest)
             soonest = p->first->door.ends;

@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -45,9 +46,38 @@ func openDoor(l *net.TCPListener, ctx *Context) *door {
 		return nil
 	}
 	l.Close()
-	return &door{
+	d := &door{
 		ctx: ctx, c: c, addr: l.Addr(), events: os.NewFile(uintptr(event), "eventfd"),
 		closed: make(chan struct{}), gone: make(chan struct{}),
+	}
+	doors.Lock()
+	defer doors.Unlock()
+	if doors.open == nil {
+		doors.open = map[*door]struct{}{}
+	}
+	doors.open[d] = struct{}{}
+	return d
+}
+
+// doors are those that are open: C has their sockets, also of a Listener that
+// the program forgot.
+var doors struct {
+	sync.Mutex
+	open map[*door]struct{}
+}
+
+// closeDoors ends the doors of c, which is closed.
+func (c *Context) closeDoors() {
+	doors.Lock()
+	var mine []*door
+	for d := range doors.open {
+		if d.ctx == c {
+			mine = append(mine, d)
+		}
+	}
+	doors.Unlock()
+	for _, d := range mine {
+		d.stop()
 	}
 }
 
@@ -67,11 +97,11 @@ func (d *door) Accept() (net.Conn, error) {
 	for count := make([]byte, 8); len(d.queue) == 0; {
 		select {
 		case <-d.closed:
-			return nil, d.fault(net.ErrClosed)
+			return nil, d.ended()
 		default:
 		}
-		if _, err := d.events.Read(count); err != nil {
-			continue // Close set a deadline
+		if _, err := d.events.Read(count); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own: look without it
 		}
 		d.queue = d.c.Take(d.queue)
 		if errno := d.c.Fault(); errno != 0 && len(d.queue) == 0 {
@@ -82,14 +112,17 @@ func (d *door) Accept() (net.Conn, error) {
 	d.queue = d.queue[1:]
 	d.c.Taken()
 	c := d.conn(s)
-	d.ctx.mu.RLock()
-	ended := d.ctx.closed
-	d.ctx.mu.RUnlock()
-	if ended {
-		c.Close()
-		return nil, ErrContextClosed
-	}
 	return c, nil
+}
+
+// ended is why Accept returns nothing.
+func (d *door) ended() error {
+	d.ctx.mu.RLock()
+	defer d.ctx.mu.RUnlock()
+	if d.ctx.closed {
+		return ErrContextClosed
+	}
+	return d.fault(net.ErrClosed)
 }
 
 func (d *door) fault(err error) error {
@@ -100,19 +133,26 @@ func (d *door) fault(err error) error {
 // returns when the address is free again, or after a second: a handler may call
 // it that C waits for.
 func (d *door) Close() error {
-	err := d.fault(net.ErrClosed)
+	if !d.stop() {
+		return d.fault(net.ErrClosed)
+	}
+	select {
+	case <-d.gone:
+	case <-time.After(time.Second):
+	}
+	return nil
+}
+
+// stop says whether it was this call that stopped it.
+func (d *door) stop() (now bool) {
 	d.once.Do(func() {
-		err = nil
+		now = true
 		close(d.closed)
 		d.events.SetReadDeadline(time.Unix(1, 0)) // Accept wakes
 		d.c.Close()
 		go d.drain()
-		select {
-		case <-d.gone:
-		case <-time.After(time.Second):
-		}
 	})
-	return err
+	return now
 }
 
 // drain ends what nobody will accept, until C has left the listener.
@@ -130,10 +170,15 @@ func (d *door) drain() {
 		if gone {
 			break
 		}
-		d.events.Read(count)
+		if _, err := d.events.Read(count); err != nil {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	d.ctx.side.after(d.c.Free())
 	d.events.Close()
+	doors.Lock()
+	delete(doors.open, d)
+	doors.Unlock()
 	close(d.gone)
 }
 
@@ -145,5 +190,6 @@ func (d *door) conn(s *cshim.Conn) *Conn {
 	c.ssl = s
 	c.hs.given = true
 	c.keep()
+	d.ctx.side.after(s.StepResult().Events) // it may be closed before it looks at them
 	return c
 }

@@ -152,12 +152,14 @@ type tcpConn interface {
 	net.Conn
 	CloseWrite() error
 	SetLinger(sec int) error
+	SetReadBuffer(bytes int) error
 	SetWriteBuffer(bytes int) error
 }
 
 // tcp returns the socket under the transport of c.
-func tcp(c *Conn) tcpConn {
-	nc := c.NetConn()
+func tcp(c *Conn) tcpConn { return beneath(c.NetConn()) }
+
+func beneath(nc net.Conn) tcpConn {
 	if w, ok := nc.(struct{ net.Conn }); ok {
 		nc = w.Conn
 	}

@@ -85,7 +85,8 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	switch {
 	case !stop():
 		err = ctx.Err()
-	case late:
+	case late || c.hs.result.Status == cshim.Late:
+		c.nc.Close()
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on

@@ -66,7 +66,7 @@ func ListenTCP(inner *net.TCPListener, ctx *Context) (*Listener, error) {
 // own takes over the socket if that is possible. If not, nothing is lost but time.
 func (l *Listener) own() {
 	tcp, ok := l.Listener.(*net.TCPListener)
-	if !ok {
+	if !ok || polls.start() != nil {
 		return
 	}
 	if d := openDoor(tcp, l.ctx); d != nil {

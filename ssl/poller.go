@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"errors"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,17 +16,14 @@ import (
 // have found nothing first, with a system call; this one has an epoll of its own,
 // which Go's poller watches as a whole, and remembers.
 type poller struct {
-	once  sync.Once
-	err   error
-	epoll int
-	file  *os.File // of the epoll
-
-	mu       sync.Mutex
-	watched  []*readiness // by descriptor
-	n        int          // of them
-	running  bool         // poll is
-	idle     bool         // and is to end, unless something is watched by then
-	lastIdle time.Time
+	mu      sync.Mutex
+	epoll   int
+	file    *os.File     // of the epoll; nil: it was not started
+	watched []*readiness // by descriptor
+	n       int          // of them
+	added   int32        // that ever were
+	running bool         // poll is
+	idle    bool         // and is to end, unless something is watched by then
 }
 
 // polls is the poller of this process.
@@ -37,20 +35,25 @@ const lingers = 50 * time.Millisecond
 // Go's package syscall has it as a negative number.
 const epollET = 1 << 31
 
+// start makes the epoll, unless it is there.
 func (p *poller) start() error {
-	p.once.Do(func() {
-		if p.epoll, p.err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); p.err != nil {
-			p.err = os.NewSyscallError("epoll_create1", p.err)
-			return
-		}
-		syscall.SetNonblock(p.epoll, true) // that os.NewFile gives it to Go's poller
-		p.file = os.NewFile(uintptr(p.epoll), "epoll")
-		if err := p.file.SetReadDeadline(time.Time{}); err != nil {
-			p.err = err // Go's poller cannot watch it
-			p.file.Close()
-		}
-	})
-	return p.err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file != nil {
+		return nil
+	}
+	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	syscall.SetNonblock(epoll, true) // that os.NewFile gives it to Go's poller
+	file := os.NewFile(uintptr(epoll), "epoll")
+	if err := file.SetReadDeadline(time.Time{}); err != nil {
+		file.Close()
+		return err // Go's poller cannot watch it
+	}
+	p.epoll, p.file = epoll, file
+	return nil
 }
 
 // add watches fd. What is there already is told as well.
@@ -60,7 +63,12 @@ func (p *poller) add(fd int, r *readiness) error {
 	if fd >= len(p.watched) {
 		p.watched = append(p.watched, make([]*readiness, max(fd+1, 2*len(p.watched))-len(p.watched))...)
 	}
-	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(fd)}
+	// An event of a socket that had the descriptor before is not one of r.
+	p.added++
+	r.added = p.added
+	event := syscall.EpollEvent{
+		Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(fd), Pad: r.added,
+	}
 	if err := syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
@@ -122,34 +130,37 @@ func (p *poller) take(fd uintptr, events []syscall.EpollEvent) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range events[:n] {
-		if r := p.watched[e.Fd]; r != nil {
+		if r := p.watched[e.Fd]; r != nil && r.added == e.Pad {
 			r.tell(e.Events)
 		}
 	}
 	return int(n)
 }
 
-// readiness is what is known of a socket. One goroutine at a time waits for
-// each half.
-type readiness struct{ in, out half }
+// readiness is what is known of a socket.
+type readiness struct {
+	in, out half
+	added   int32
+}
 
 func (r *readiness) tell(events uint32) {
-	const broken = syscall.EPOLLHUP | syscall.EPOLLERR
-	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|broken) != 0 {
-		r.in.tell(events&(syscall.EPOLLRDHUP|broken) != 0)
+	// EPOLLERR alone may be news of a socket that lives on.
+	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		r.in.tell(events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP) != 0)
 	}
-	if events&(syscall.EPOLLOUT|broken) != 0 {
-		r.out.tell(events&broken != 0)
+	if events&(syscall.EPOLLOUT|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		r.out.tell(events&syscall.EPOLLHUP != 0)
 	}
 }
 
 // A half is one direction.
 type half struct {
+	using    sync.Mutex // of who tries and waits; the others below are for anybody
 	ready    atomic.Bool
 	ended    atomic.Bool   // for good: no more is told
 	turn     chan struct{} // has a token when there is something to look at
 	deadline atomic.Int64  // of sinceStart; 0: none
-	mu       sync.Mutex
+	mu       sync.Mutex    // of timer
 	timer    *time.Timer
 }
 
@@ -185,7 +196,11 @@ func (h *half) setDeadline(t time.Time) {
 		return
 	}
 	left := time.Until(t)
-	h.deadline.Store(max(sinceStart()+int64(left), 1))
+	at := max(sinceStart()+int64(left), 1)
+	if left > 0 && at == 1 {
+		at = math.MaxInt64 // centuries
+	}
+	h.deadline.Store(at)
 	switch {
 	case left <= 0:
 		h.wake()

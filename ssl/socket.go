@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 type socket struct {
 	fd      int
 	state   atomic.Int64 // users of fd, and whether it is closed
+	watch   sync.Mutex   // of who gives it to the poller
 	watched atomic.Bool
 	*readiness
 	listens net.Addr // the listener's address
@@ -112,6 +115,8 @@ func (s *socket) output(f step) error { return s.run("write", &s.out, f) }
 func (s *socket) established() {}
 
 func (s *socket) run(op string, h *half, f step) error {
+	h.using.Lock()
+	defer h.using.Unlock()
 	for {
 		if h.late() {
 			return s.fault(op, os.ErrDeadlineExceeded)
@@ -138,7 +143,7 @@ func (s *socket) run(op string, h *half, f step) error {
 // wait returns when there is something to try.
 func (s *socket) wait(op string, h *half) error {
 	if !s.watched.Load() {
-		if err := s.watch(); err != nil {
+		if err := s.giveToPoller(); err != nil {
 			return s.fault(op, err)
 		}
 	}
@@ -154,8 +159,13 @@ func (s *socket) wait(op string, h *half) error {
 	return nil
 }
 
-// watch gives the descriptor to the poller, which not all connections need.
-func (s *socket) watch() error {
+// giveToPoller is for the first wait: not all connections come to one.
+func (s *socket) giveToPoller() error {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	if s.watched.Load() {
+		return nil
+	}
 	if !s.use() {
 		return net.ErrClosed
 	}
@@ -163,13 +173,10 @@ func (s *socket) watch() error {
 	if err := polls.start(); err != nil {
 		return err
 	}
-	if s.watched.Swap(true) {
-		return nil
-	}
 	if err := polls.add(s.fd, s.readiness); err != nil {
-		s.watched.Store(false)
 		return err
 	}
+	s.watched.Store(true)
 	return nil
 }
 
@@ -230,18 +237,20 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 	}
 }
 
-func (s *socket) SetDeadline(t time.Time) error {
-	s.in.setDeadline(t)
-	return s.SetWriteDeadline(t)
-}
+func (s *socket) SetDeadline(t time.Time) error { return s.setDeadline(t, &s.in, &s.out) }
 
-func (s *socket) SetReadDeadline(t time.Time) error {
-	s.in.setDeadline(t)
-	return nil
-}
+func (s *socket) SetReadDeadline(t time.Time) error { return s.setDeadline(t, &s.in) }
 
-func (s *socket) SetWriteDeadline(t time.Time) error {
-	s.out.setDeadline(t)
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.setDeadline(t, &s.out) }
+
+func (s *socket) setDeadline(t time.Time, halves ...*half) error {
+	if !s.use() {
+		return s.fault("set", net.ErrClosed)
+	}
+	defer s.leave()
+	for _, h := range halves {
+		h.setDeadline(t)
+	}
 	return nil
 }
 
@@ -296,12 +305,12 @@ func (s *socket) LocalAddr() net.Addr {
 }
 
 func (s *socket) RemoteAddr() net.Addr {
-	p := s.peer[:]
+	p := slices.Clone(s.peer[:])
 	a := &net.TCPAddr{Port: int(binary.BigEndian.Uint16(p[2:]))}
 	if binary.NativeEndian.Uint16(p) == syscall.AF_INET {
-		a.IP = net.IP(p[4:8:8])
+		a.IP = net.IP(p[4:8])
 	} else {
-		a.IP, a.Zone = net.IP(p[8:24:24]), zone(binary.NativeEndian.Uint32(p[24:]))
+		a.IP, a.Zone = net.IP(p[8:24]), zone(binary.NativeEndian.Uint32(p[24:]))
 	}
 	return a
 }
