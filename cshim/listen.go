@@ -55,7 +55,9 @@ func (l *Listener) Taken() {
 }
 
 // Untaken says, without a crossing, how many were given and not taken.
-func (l *Listener) Untaken() int { return int(atomic.LoadInt32((*int32)(unsafe.Pointer(&l.p.untaken)))) }
+func (l *Listener) Untaken() int {
+	return int(atomic.LoadInt32((*int32)(unsafe.Pointer(&l.p.untaken))))
+}
 
 // Fault returns why accept failed since the last call, or 0. It does not cross.
 func (l *Listener) Fault() syscall.Errno {

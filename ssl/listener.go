@@ -27,7 +27,8 @@ func NewListener(inner net.Listener, ctx *Context) (*Listener, error) {
 	return &Listener{inner, ctx}, nil
 }
 
-// Listen listens as net.Listen does, for "tcp", "tcp4", "tcp6" or "unix".
+// Listen listens as net.Listen does, for "tcp", "tcp4", "tcp6" or "unix". A TCP
+// socket is the package's own: see ListenTCP.
 func Listen(network, address string, ctx *Context) (*Listener, error) {
 	inner, err := net.Listen(network, address)
 	if err != nil {
@@ -44,13 +45,19 @@ func Listen(network, address string, ctx *Context) (*Listener, error) {
 
 // ListenTCP makes a Listener as NewListener does, but takes the socket of inner
 // and closes inner: the package then waits for its connections in a way of its
-// own, which spares each Read a system call. Where a handshake asks Go for nothing,
-// by a GetHandler, GetConfigForClient or MaxEarlyData, threads of C accept, and
-// Accept returns connections whose handshake has ended. NetConn is no
-// *net.TCPConn; its SyscallConn is there for options of the socket.
+// own, which spares each Read a system call. Listen does the same; ListenTCP is for
+// the socket of a net.ListenConfig, or one that comes from elsewhere.
 //
-// Listen does the same. ListenTCP is for a net.ListenConfig, and for sockets that
-// come from elsewhere.
+// Where a Context asks Go for nothing in a handshake (no GetHandler, no
+// GetConfigForClient, MaxEarlyData or SlowPrivateKey), threads of C accept, and
+// make the handshake before Accept returns its connection; Handshake then says
+// how it ended. Connections that Accept has not returned end with the Listener, and
+// with the Context. While 1024 of them wait for Accept, no more are accepted.
+//
+// NetConn is no *net.TCPConn, but has its methods CloseRead, CloseWrite,
+// SetLinger, SetNoDelay, SetKeepAlive, SetKeepAlivePeriod, SetReadBuffer,
+// SetWriteBuffer and SyscallConn. TCP_NODELAY and keep-alive are as package net
+// sets them by default.
 func ListenTCP(inner *net.TCPListener, ctx *Context) (*Listener, error) {
 	if inner == nil {
 		return nil, &Error{Op: "listen", Err: errors.New("the net.TCPListener is nil")}
