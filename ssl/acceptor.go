@@ -4,7 +4,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"unsafe"
 
 	"github.com/sessioncb/openssl/cshim"
 )
@@ -57,11 +56,7 @@ func (a *acceptor) accept() (fd int, peer [cshim.PeerSize]byte, err error) {
 		if io.Quiet {
 			return true, 1, 0
 		}
-		size := uint32(len(peer))
-		// It does not wait, so no thread of Go's needs to be told of the call.
-		n, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(io.FD), uintptr(unsafe.Pointer(&peer)),
-			uintptr(unsafe.Pointer(&size)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
-		fd, errno = int(n), e
+		fd, peer, errno = cshim.Accept(io.FD)
 		if errno == syscall.EAGAIN {
 			return true, 1, 0
 		}

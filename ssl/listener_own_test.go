@@ -131,13 +131,15 @@ func TestOwnListener(t *testing.T) {
 			exchange(t, s, c)
 			large := make([]byte, 8<<20) // more than the socket takes
 			go s.Write(large)
-			if _, err := io.ReadFull(c, large); err != nil {
+			if _, err := io.ReadFull(c, make([]byte, len(large))); err != nil {
 				t.Fatal(err)
 			}
-			go c.Write(large)
-			if _, err := io.ReadFull(s, large); err != nil {
+			wrote := make(chan struct{})
+			go func() { defer close(wrote); c.Write(large) }()
+			if _, err := io.ReadFull(s, make([]byte, len(large))); err != nil {
 				t.Fatal(err)
 			}
+			<-wrote // a Close beside a Write sends no close_notify
 			c.Close()
 			if _, err := s.Read(large); err != io.EOF {
 				t.Errorf("Read after the peer's Close: %v", err)

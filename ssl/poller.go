@@ -8,7 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
+
+	"github.com/sessioncb/openssl/cshim"
 )
 
 // A poller tells the sockets that this package owns when they have something.
@@ -120,13 +121,9 @@ func (p *poller) poll() {
 	}
 }
 
-// take tells of what there is now, and returns how many events that were. It
-// does not wait, so no thread of Go's needs to be told of the call.
+// take tells of what there is now, and returns how many events that were.
 func (p *poller) take(fd uintptr, events []syscall.EpollEvent) int {
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	if errno != 0 {
-		return 0
-	}
+	n := cshim.EpollEvents(fd, events)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range events[:n] {
@@ -134,7 +131,7 @@ func (p *poller) take(fd uintptr, events []syscall.EpollEvent) int {
 			r.tell(e.Events)
 		}
 	}
-	return int(n)
+	return n
 }
 
 // readiness is what is known of a socket.

@@ -66,7 +66,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 			return false, 0, 0
 		}
 		h.queued = true
-		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr, h.answers, h.until) })
 		h.leave()
 	}
 	r := &h.result
