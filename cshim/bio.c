@@ -47,8 +47,13 @@ static int bio_read(BIO *b, char *buf, int n)
         BIO_set_retry_read(b);
         return -1;
     }
+    if (c->quiet && c->ahead_sys == 0) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
     r = c->ahead_sys != 0 ? -1 : receive(c->fd, (unsigned char *)buf, (size_t)n);
     c->drained = r < n;
+    c->quiet = c->polled && c->drained;
     if (r > 0)
         return (int)r;
     if (r == 0) {
@@ -78,8 +83,10 @@ int sc_bio_look_ahead(sc_conn *c)
     ssize_t r;
 
     /* In init a ticket or a KeyUpdate is queued, which SSL_read sends. */
-    if (c->fd < 0 || !c->drained || c->in_len > 0 || SSL_has_pending(c->ssl) || SSL_in_init(c->ssl))
+    if (c->fd < 0 || !(c->polled ? c->quiet : c->drained) || c->in_len > 0 || SSL_has_pending(c->ssl) || SSL_in_init(c->ssl))
         return 1;
+    if (c->quiet)
+        return 0;
     r = receive(c->fd, ahead, sizeof(ahead));
     c->drained = r < (ssize_t)sizeof(ahead);
     if (r > 0) {

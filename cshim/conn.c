@@ -12,7 +12,7 @@
 /* Answers that a peer makes us write while it reads none of them. */
 enum { MOST_UNREAD_ANSWERS = 64 * 1024 };
 
-sc_conn *sc_conn_new(sc_context *ctx, int server)
+static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
 {
     sc_conn *c;
     BIO *b;
@@ -26,7 +26,7 @@ sc_conn *sc_conn_new(sc_context *ctx, int server)
     c->fd = -1;
     c->birth = c->host = ctx;
     c->announced_end = &c->announced;
-    c->ssl = SSL_new(ctx->ctx);
+    c->ssl = SSL_new(ssl_ctx);
     /* A server's are set with its ClientHello, which can choose another context. */
     b = c->ssl != NULL && (server || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
         ? sc_bio_new(c) : NULL;
@@ -44,6 +44,17 @@ sc_conn *sc_conn_new(sc_context *ctx, int server)
     else
         SSL_set_connect_state(c->ssl);
     atomic_fetch_add(&sc_live_conns, 1);
+    return c;
+}
+
+sc_conn *sc_conn_new(sc_context *ctx, int server) { return new_conn(ctx, ctx->ctx, server); }
+
+sc_conn *sc_conn_accepted(sc_context *ctx, SSL_CTX *ssl_ctx)
+{
+    sc_conn *c = new_conn(ctx, ssl_ctx, 1);
+
+    if (c != NULL)
+        c->polled = 1;
     return c;
 }
 
@@ -139,7 +150,8 @@ static void end(sc_conn *c, sc_record *r)
 {
     sc_record_leave(r);
     c->result.events = r->events;
-    c->result.in = c->in_pos;
+    c->result.in = c->fd >= 0 ? (size_t)c->quiet : c->in_pos;
+    c->quiet = 0;
     c->result.out = c->out_len;
     c->result.pending = c->kept_len - c->kept_pos;
     c->fd = -1;

@@ -27,13 +27,14 @@ const (
 	Closed     Status = C.SC_CLOSED      // the peer's close_notify
 	Truncated  Status = C.SC_TRUNCATED   // the transport ended without one
 	Failed     Status = C.SC_FAILED
+	Late       Status = C.SC_LATE // the time for the handshake is over
 )
 
 // Result is the outcome of a step.
 type Result struct {
 	Status   Status
 	N        int // application bytes
-	In, Out  int // borrowed memory consumed and filled
+	In, Out  int // borrowed memory consumed and filled; of a descriptor, In is 1 if it was left empty
 	Pending  int // encrypted bytes kept
 	WriteErr syscall.Errno
 	Events   Events
@@ -44,10 +45,11 @@ type Result struct {
 // IO is the transport of one step: a descriptor, or, with FD -1, memory that
 // is borrowed for the call.
 type IO struct {
-	FD  int
-	In  []byte
-	EOF bool // no input will follow
-	Out []byte
+	FD    int
+	Quiet bool // of a Conn that a Listener accepted: the descriptor has nothing to read
+	In    []byte
+	EOF   bool // no input will follow
+	Out   []byte
 }
 
 func (c *Conn) result() Result {
@@ -73,6 +75,9 @@ func NewConn(ctx *Context, server bool) (*Conn, Queue, bool) {
 	return &Conn{p}, Queue{}, true
 }
 
+// SetPolled says that IO.Quiet will be told.
+func (c *Conn) SetPolled() { c.p.polled = 1 }
+
 // SetClient sets SNI, the host name or IP address to verify, whether to
 // verify, and the session to offer (borrowed; the zero Session for none).
 func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queue, bool) {
@@ -86,6 +91,7 @@ func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queu
 // that accepts early data. answers, if any, are those of AppendLookups; early is
 // filled with UntilData.
 func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte) Result {
+	c.p.quiet = cBool(io.Quiet)
 	C.sc_conn_handshake(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
 		bytesPtr(io.Out), C.size_t(len(io.Out)), bytesPtr(answers), C.size_t(len(answers)),
 		C.int(until), bytesPtr(early), C.size_t(len(early)))
@@ -94,6 +100,7 @@ func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte) Resul
 
 // Read is SSL_read_ex.
 func (c *Conn) Read(io IO, buf []byte) Result {
+	c.p.quiet = cBool(io.Quiet)
 	C.sc_conn_read(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
 		bytesPtr(buf), C.size_t(len(buf)))
 	return c.result()
@@ -101,6 +108,7 @@ func (c *Conn) Read(io IO, buf []byte) Result {
 
 // Peek is SSL_peek_ex of a byte: it handles all that is not application data.
 func (c *Conn) Peek(io IO) Result {
+	c.p.quiet = cBool(io.Quiet)
 	C.sc_conn_peek(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF))
 	return c.result()
 }

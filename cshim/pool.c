@@ -5,19 +5,15 @@
  * and its monitor never rests. Here no thread of Go waits: a step is queued, and
  * what is done is told through one eventfd, however many steps it is.
  */
-#define _GNU_SOURCE            /* SCHED_BATCH */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include "shim.h"
 
 /* So many steps at most are done before Go is told of the first. */
-enum { TELL_AFTER = 16, TELL_NS = 1000 * 1000, STACK = 512 * 1024 };
+enum { TELL_AFTER = 16, TELL_NS = 1000 * 1000 };
 
 _Atomic(sc_conn *) sc_pool_done;
 atomic_int sc_pool_told;
@@ -48,18 +44,10 @@ static void tell(done *d)
             ;
 }
 
-static int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* A step may be slow, and what was done before it does not wait for it. */
 static void add(done *d, sc_conn *c, int64_t began)
 {
-    int64_t ends = now();
+    int64_t ends = sc_now();
 
     c->step.next = d->newest;
     d->newest = c;
@@ -95,69 +83,32 @@ static sc_conn *next(done *d)
     return c;
 }
 
-/*
- * As a batch thread it does not take the processor from a thread of Go that
- * queues more: it finds all of them, and Go is told once.
- */
-static void be_batch(void)
-{
-    struct sched_param param;
-    int policy;
-
-    if (pthread_getschedparam(pthread_self(), &policy, &param) == 0 && policy == SCHED_OTHER)
-        pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
-}
-
 static void *work(void *arg)
 {
     done d = { NULL, NULL, 0, 0 };
     int64_t began;
 
     (void)arg;
-    be_batch();
+    sc_thread_is_batch();  /* it finds all that Go queues, and tells of it once */
     for (;;) {
         sc_conn *c = next(&d);
 
-        began = now();
+        began = sc_now();
         sc_conn_handshake(c, c->step.fd, NULL, 0, 0, NULL, 0, NULL, 0, c->step.until, NULL, 0);
         add(&d, c, began);
     }
     return NULL;
 }
 
-static int start_thread(void)
-{
-    pthread_attr_t attr;
-    pthread_t t;
-    int ok;
-
-    if (pthread_attr_init(&attr) != 0)
-        return 0;
-    ok = pthread_attr_setstacksize(&attr, STACK) == 0
-        && pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0
-        && pthread_create(&t, &attr, work, NULL) == 0;
-    pthread_attr_destroy(&attr);
-    return ok;
-}
-
 int sc_pool_start(int threads)
 {
-    static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF };
-    sigset_t all, before;
     int i, n = 0;
 
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event < 0)
         return -1;
-    /* Signals are for Go's threads. */
-    sigfillset(&all);
-    /* Faults are this thread's own, and a profile is of all threads. */
-    for (i = 0; i < (int)(sizeof(own) / sizeof(own[0])); i++)
-        sigdelset(&all, own[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (i = 0; i < threads; i++)
-        n += start_thread();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        n += sc_thread_start(work, NULL);
     if (n == 0) {
         close(event);
         return -1;

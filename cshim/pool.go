@@ -22,8 +22,9 @@ func StartPool(threads int) (fd int, ok bool) {
 // SubmitHandshake queues a step of Handshake on a descriptor, without early
 // data of the caller's. No method of c but StepResult may be called until
 // TakeSteps returned its tag.
-func (c *Conn) SubmitHandshake(fd int, answers []byte, until Until, tag uint32) {
-	C.sc_pool_submit(c.p, C.int(fd), C.int(until), C.uint32_t(tag), bytesPtr(answers), C.size_t(len(answers)))
+func (c *Conn) SubmitHandshake(io IO, answers []byte, until Until, tag uint32) {
+	c.p.quiet = cBool(io.Quiet)
+	C.sc_pool_submit(c.p, C.int(io.FD), C.int(until), C.uint32_t(tag), bytesPtr(answers), C.size_t(len(answers)))
 }
 
 // StepResult is the result of the step that was submitted. It does not cross.

@@ -229,6 +229,7 @@ enum {
     SC_CLOSED,                 /* the peer's close_notify */
     SC_TRUNCATED,              /* the transport ended without one */
     SC_FAILED,
+    SC_LATE,                   /* the time for the handshake is over */
     SC_EARLY                   /* early data was accepted, or read; see early.c */
 };
 
@@ -266,7 +267,7 @@ typedef struct sc_result {
     int write_sys;             /* errno of a failed flush, or 0 */
     unsigned events;           /* SC_EVENT_* */
     size_t n;                  /* application bytes read or written */
-    size_t in;                 /* borrowed input consumed */
+    size_t in;                 /* borrowed input consumed; of a descriptor, 1: it was left empty */
     size_t out;                /* borrowed output filled */
     size_t pending;            /* encrypted bytes that have not left yet */
     long verify;               /* X509_V_*, when the status is SC_FAILED */
@@ -283,9 +284,29 @@ typedef struct sc_step {
     int heavy;                 /* and that is where it stands */
 } sc_step;
 
+struct post;
+
+/* What the epoll of a thread of ours points at; each begins with its kind. */
+enum { SC_SOURCE_KICK, SC_SOURCE_POST, SC_SOURCE_CONN };
+
+enum { SC_PEER = 28 };         /* bytes of a struct sockaddr_in6 */
+
+/* A connection of a listener of ours, in its handshake. */
+typedef struct sc_door {
+    int kind;
+    int fd;                    /* owned, until Go has it */
+    struct post *post;         /* NULL when it was given */
+    struct sc_conn *prev, *next;
+    int64_t ends;              /* the time for the handshake, of sc_now */
+    unsigned events;           /* SC_EVENT_* of its steps */
+    int ended;                 /* the peer's end came, or an error */
+    unsigned char peer[SC_PEER];
+} sc_door;
+
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
     sc_step step;
+    sc_door door;
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
     sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
     int hello_seen;
@@ -302,10 +323,12 @@ typedef struct sc_conn {
     unsigned char *out;
     size_t out_cap, out_len;
     int eof;                   /* the transport's input ended */
+    int quiet;                 /* a step's: the descriptor has nothing, so it is not asked */
     int drained;               /* the last receive took all that the descriptor had */
     int ahead_sys;             /* errno of a receive that looked ahead, not reported yet */
     unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
     size_t rest_len;
+    int polled;                /* Go knows when the descriptor has something */
     int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;
@@ -449,6 +472,49 @@ enum {
  * not, and then nothing was begun; nor is it when len is over *max, which is set.
  */
 int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *max);
+
+/* thread.c */
+int64_t sc_now(void);          /* CLOCK_MONOTONIC, in ns */
+/* Starts a thread that never ends, and gets no signals; 0 when it cannot. */
+int sc_thread_start(void *(*f)(void *), void *arg);
+/* The calling thread takes no processor from a thread of Go that it wakes. */
+void sc_thread_is_batch(void);
+
+/* listen.c */
+enum { SC_MOST_UNTAKEN = 1024, SC_FEW_UNTAKEN = SC_MOST_UNTAKEN / 2 };
+
+typedef struct sc_listener {
+    int fd;                    /* owned, until the last thread has left */
+    int event;                 /* eventfd, Go's: something was given, or a fault, or the last thread left */
+    sc_context *context;       /* borrowed: ctx holds it */
+    SSL_CTX *ctx;              /* a reference of its own */
+    int64_t timeout;           /* for a handshake, in ns; 0: none */
+    _Atomic(sc_conn *) given;  /* newest first; Go takes the list whole, and all that is in it */
+    atomic_int told;           /* event was written, and Go has not looked */
+    atomic_int untaken;        /* given, and not accepted by the program */
+    atomic_int paused;         /* no more are accepted until somebody kicks */
+    atomic_int fault;          /* errno of accept, or 0 */
+    atomic_int closing;
+    atomic_int threads;        /* that have not left */
+} sc_listener;
+
+/*
+ * Accepts on fd, which it takes if it returns new; NULL: no memory, or no thread.
+ * Borrows c, which is not closed and asks Go for nothing in a handshake.
+ */
+sc_listener *sc_listen(sc_context *c, int fd, int threads, int64_t timeout);
+/* Threads look at what Go changed. */
+void sc_listener_kick(sc_listener *l);
+/* The threads give all they have and leave, one by one. */
+void sc_listener_close(sc_listener *l);
+/* Takes l, which all threads have left. Returns SC_EVENT bits. */
+unsigned sc_listener_free(sc_listener *l);
+/* As sc_conn_new, for a server. */
+sc_conn *sc_conn_accepted(sc_context *c, SSL_CTX *ctx);
+static inline sc_conn *sc_conn_of_door(sc_door *d)
+{
+    return (sc_conn *)((char *)d - offsetof(sc_conn, door));
+}
 
 /* pool.c: handshake steps on a descriptor, on threads of our own. */
 /* Starts the threads, once; returns the eventfd that tells of steps done, or -1. */

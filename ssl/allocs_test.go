@@ -40,9 +40,10 @@ var allocRows = []allocRow{
 // comes with its first input.
 func TestAllocationCounts(t *testing.T) {
 	for _, row := range allocRows {
-		for _, memory := range []bool{false, true} {
+		for _, transport := range []string{"descriptor", "socket", "memory"} {
 			o := row.server
-			o.Memory = memory
+			memory := transport == "memory"
+			o.Memory, o.Socket = memory, transport == "socket"
 			t.Run(o.String(), func(t *testing.T) {
 				want := map[string]int64{"NewConn": 18, "Handshake": row.handshake, "ConnectionState": 2}
 				if memory {
@@ -69,9 +70,9 @@ func TestAllocationCounts(t *testing.T) {
 // done between them.
 func TestStepsDoNotAllocate(t *testing.T) {
 	for _, row := range allocRows {
-		for _, memory := range []bool{false, true} {
+		for _, transport := range []string{"descriptor", "socket", "memory"} {
 			o := row.server
-			o.Memory, o.Steps = memory, true
+			o.Memory, o.Socket, o.Steps = transport == "memory", transport == "socket", true
 			t.Run(o.String(), func(t *testing.T) {
 				r := countCosts(t, o)
 				if steps := r.Least["Steps"]; steps.Allocs != 0 || steps.Crossings < 2 {

@@ -105,6 +105,7 @@ type (
 		end               time.Time // of the running call, or zero
 		early             []byte    // to be filled
 		begun             bool
+		given             bool // by a door: a step was made, and its result is there
 		needSlot          bool
 		needQueue, queued bool
 		// On the pool, if there is one; light is what is known not to be heavy.
@@ -188,18 +189,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	if err != nil {
 		return fail(err)
 	}
-	c := &Conn{
-		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
-		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
-	}
-	c.host.Store(ctx)
-	c.hs.run = c.stepHandshake
-	c.rd.run = c.stepRead
-	c.rd.peek = c.stepPeek
-	c.wr.run = c.stepWrite
-	c.wr.flush = c.stepFlush
-	c.wr.close = c.stepShutdown
-
+	c := makeConn(nc, tr, ctx, server)
 	var ids [][32]byte
 	if server {
 		ids = ctx.side.newIDs(ctx.plan.mostTickets())
@@ -214,21 +204,16 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	ctx.born.Store(true)
 	steps.through(ctx.gated, func() { c.ssl, q, ok = cshim.NewConn(ctx.side.c, server) })
 	if ok {
+		if _, ok := tr.(*socket); ok {
+			c.ssl.SetPolled()
+		}
 		c.ssl.AddIDs(ids) // without memory OpenSSL makes them
 	}
 	ctx.mu.RUnlock()
 	if !ok {
 		return nil, opError(op, q)
 	}
-	type leftovers struct {
-		ssl   *cshim.Conn
-		loose *looseSessions
-	}
-	c.cleanup = runtime.AddCleanup(c, func(l leftovers) {
-		forgotten.Add(1)
-		cshim.FreeSessions(l.loose.take())
-		ctx.side.after(l.ssl.Free(true))
-	}, leftovers{c.ssl, c.loose})
+	c.keep()
 	if !server {
 		if err := c.setClient(o); err != nil {
 			c.free(true)
@@ -236,6 +221,36 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		}
 	}
 	return c, nil
+}
+
+// makeConn makes a Conn without an SSL.
+func makeConn(nc net.Conn, tr transport, ctx *Context, server bool) *Conn {
+	c := &Conn{
+		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
+		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	c.host.Store(ctx)
+	c.hs.run = c.stepHandshake
+	c.rd.run = c.stepRead
+	c.rd.peek = c.stepPeek
+	c.wr.run = c.stepWrite
+	c.wr.flush = c.stepFlush
+	c.wr.close = c.stepShutdown
+	return c
+}
+
+// keep sees to the SSL of a Conn that is forgotten.
+func (c *Conn) keep() {
+	side := c.ctx.side
+	type leftovers struct {
+		ssl   *cshim.Conn
+		loose *looseSessions
+	}
+	c.cleanup = runtime.AddCleanup(c, func(l leftovers) {
+		forgotten.Add(1)
+		cshim.FreeSessions(l.loose.take())
+		side.after(l.ssl.Free(true))
+	}, leftovers{c.ssl, c.loose})
 }
 
 // hostnameBytes are the bytes of a host name in a certificate; other names are
@@ -384,7 +399,8 @@ func (c *Conn) end(clean bool) error {
 // there is nothing to report. Nearly always the transport has room, and no
 // deadline is needed.
 func (c *Conn) sendLast() {
-	_, own := c.tr.(*descriptor)
+	_, own := c.tr.(*memory)
+	own = !own
 	var err error
 	r := &c.wr.result
 	if own {

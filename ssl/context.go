@@ -104,9 +104,9 @@ var errNoCertificate = errors.New("the Context has no certificate")
 // Context that GetConfigForClient chooses.
 func (c *Context) serves() bool { return c.identity || c.getHost != nil }
 
-// Close drops our reference on the SSL_CTX (SSL_CTX_free). Connections go on;
-// the SSL_CTX, and the delivery of removals, end with the last of them. A
-// second Close does nothing.
+// Close drops our reference on the SSL_CTX (SSL_CTX_free). Connections that a
+// Listener returned go on; the SSL_CTX, and the delivery of removals, end with the
+// last of them. A second Close does nothing.
 func (c *Context) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -117,6 +117,7 @@ func (c *Context) Close() error {
 	events := c.side.c.Close()
 	c.mu.Unlock()
 	c.side.after(events)
+	c.closeDoors()
 	return nil
 }
 

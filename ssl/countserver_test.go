@@ -31,6 +31,7 @@ type countedServer struct {
 	Resumed bool
 	Store   string // "" (stateless tickets), "map" or "live"
 	Memory  bool   // the transport is no descriptor
+	Socket  bool   // it is one of our own poller
 	Mutual  bool   // the client has a certificate
 	Steps   bool   // the steps of Handshake are counted, by themselves
 	Fault   string // put into them; see TestCountsSeeFaults
@@ -42,14 +43,17 @@ func (o countedServer) String() string {
 	if o.Mutual {
 		s += "/mtls"
 	}
-	if o.Memory {
+	switch {
+	case o.Memory:
 		return s + "/memory"
+	case o.Socket:
+		return s + "/socket"
 	}
 	return s + "/descriptor"
 }
 
 // The operations on each connection, in this order.
-var countedOps = []string{"NewConn", "Handshake", "ConnectionState", "Write", "Read", "Write16K", "Close"}
+var countedOps = []string{"NewConn", "Handshake", "ConnectionState", "Write", "Read", "Write16K", "ReadWaits", "Close"}
 
 // An opCost is what one operation cost in the server process.
 type opCost struct{ Allocs, Crossings int64 }
@@ -161,6 +165,9 @@ var (
 func (c *counter) serve(nc net.Conn, ctx *Context, counts bool) {
 	var s *Conn
 	var err error
+	if c.o.Socket {
+		nc = asSocket(nc)
+	}
 	transport := nc
 	if c.o.Memory {
 		transport = struct{ net.Conn }{nc}
@@ -194,7 +201,7 @@ func (c *counter) serve(nc net.Conn, ctx *Context, counts bool) {
 	check(err)
 	c.op("Write16K", counts, func() { _, err = s.Write(large[:]) })
 	check(err)
-	_, err = s.Read(buf)
+	c.op("ReadWaits", counts, func() { _, err = s.Read(buf) })
 	check(err)
 	c.op("Close", counts, func() { err = s.Close() })
 	check(err)
@@ -233,7 +240,7 @@ func (c *counter) putIn(s *Conn) {
 
 // awaitBytes returns once nc has bytes to read, or its end.
 func awaitBytes(nc net.Conn) {
-	raw, err := nc.(*net.TCPConn).SyscallConn()
+	raw, err := nc.(syscall.Conn).SyscallConn()
 	check(err)
 	var b [1]byte
 	check(raw.Read(func(fd uintptr) bool {
@@ -322,6 +329,9 @@ func visitCounted(t testing.TB, addr string, client *Context, offer *Session) {
 	for _, n := range []int{len(small), len(large)} {
 		if _, err := io.ReadFull(c, buf[:n]); err != nil {
 			t.Fatal(err)
+		}
+		if n == len(large) {
+			time.Sleep(2 * time.Millisecond) // the server waits for it, nearly always
 		}
 		if _, err := c.Write(buf[:len(small)]); err != nil {
 			t.Fatal(err)

@@ -35,12 +35,13 @@ var crossingCounts = []struct {
 
 func TestCrossingCounts(t *testing.T) {
 	for _, row := range crossingCounts {
-		for _, memory := range []bool{false, true} {
+		for _, transport := range []string{"descriptor", "socket", "memory"} {
 			o := row.server
-			o.Memory = memory
+			memory := transport == "memory"
+			o.Memory, o.Socket = memory, transport == "socket"
 			t.Run(o.String(), func(t *testing.T) {
 				want := map[string]int64{"NewConn": 1, "Handshake": row.descriptor, "ConnectionState": 1,
-					"Write": 1, "Read": 1, "Write16K": 1, "Close": 2}
+					"Write": 1, "Read": 1, "Write16K": 1, "ReadWaits": 2, "Close": 2}
 				if memory {
 					want["Handshake"], want["Read"] = row.memory, 2
 				}

@@ -125,8 +125,9 @@
 //
 // Handshakes run with the first Read, Write or ConnectionState, or by
 // HandshakeContext. A server's is bounded by Config.HandshakeTimeout, 10
-// seconds by default, if nothing else bounds it; Accept never handshakes, so a
-// silent client blocks nobody. Read, Write and the handlers that run for them
+// seconds by default, if nothing else bounds it; Accept never waits for one, so a
+// silent client blocks nobody. A Listener of Listen may make handshakes before
+// Accept returns their connections: see [ListenTCP]. Read, Write and the handlers that run for them
 // obey the deadlines of the Conn; a GetHandler has Config.LookupTimeout at the
 // most, the other two Config.StoreTimeout. Close takes 5 seconds at the most
 // to send close_notify.

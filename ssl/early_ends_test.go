@@ -147,13 +147,23 @@ func openedEarly(t *testing.T, wrap func(net.Conn) net.Conn) *earlyState {
 	return x
 }
 
+// A tcpConn is what a *net.TCPConn and a *socket have in common.
+type tcpConn interface {
+	net.Conn
+	CloseWrite() error
+	SetLinger(sec int) error
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+}
+
 // tcp returns the socket under the transport of c.
-func tcp(c *Conn) *net.TCPConn {
-	nc := c.NetConn()
+func tcp(c *Conn) tcpConn { return beneath(c.NetConn()) }
+
+func beneath(nc net.Conn) tcpConn {
 	if w, ok := nc.(struct{ net.Conn }); ok {
 		nc = w.Conn
 	}
-	return nc.(*net.TCPConn)
+	return nc.(tcpConn)
 }
 
 // Whatever ends a connection in the middle of early data, what waits returns

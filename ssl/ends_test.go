@@ -54,7 +54,7 @@ var endings = []struct {
 		s.Close()
 	}, false, 0},
 	{"RST", func(t *testing.T, s, c *Conn, cConn net.Conn) {
-		cConn.(*net.TCPConn).SetLinger(0)
+		cConn.(tcpConn).SetLinger(0)
 		cConn.Close()
 		_, err := s.Read(make([]byte, 1))
 		if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, syscall.ECONNRESET) {
@@ -63,7 +63,7 @@ var endings = []struct {
 		s.Close()
 	}, false, 0},
 	{"write to a peer that is gone", func(t *testing.T, s, c *Conn, cConn net.Conn) {
-		cConn.(*net.TCPConn).SetLinger(0)
+		cConn.(tcpConn).SetLinger(0)
 		cConn.Close()
 		var err error
 		for range 100 {
@@ -121,7 +121,7 @@ func TestEnds(t *testing.T) {
 				}
 				exchange(t, s, c)
 				before := server.Stats().Number
-				e.end(t, s, c, a)
+				e.end(t, s, c, tcp(c))
 				c.Close()
 				removed := before - server.Stats().Number
 				if (removed == 1) != e.removed {
@@ -176,7 +176,7 @@ func TestFatalAlertReceived(t *testing.T) {
 			t.Fatal(serr, cerr)
 		}
 		exchange(t, s, c)
-		b.Write([]byte("\x17\x03\x03\x00\x20ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"))
+		tcp(s).Write([]byte("\x17\x03\x03\x00\x20ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"))
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Fatal("the client read junk")
 		}

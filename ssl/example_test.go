@@ -1,6 +1,7 @@
 package ssl_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/sessioncb/openssl/internal/chost"
 	"github.com/sessioncb/openssl/sessioncb"
@@ -106,6 +108,63 @@ func ExampleListen() {
 	// Output:
 	// localhost, TLS 1.3, resumed: false
 	// localhost, TLS 1.3, resumed: true
+}
+
+// A Listener on the socket of a net.ListenConfig, here for options of its own.
+// The Context has no handlers, so Accept returns connections whose handshake has
+// ended.
+func ExampleListenTCP() {
+	ctx, err := ssl.NewContext(ssl.Config{Certificates: []ssl.Certificate{{ChainFile: chainFile, KeyFile: keyFile}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ctx.Close()
+	config := net.ListenConfig{
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, 1)
+			})
+		},
+	}
+	inner, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	l, err := ssl.ListenTCP(inner.(*net.TCPListener), ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, c)
+			}()
+		}
+	}()
+
+	client, err := ssl.NewContext(ssl.Config{CAFile: caFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	c, err := ssl.Dial("tcp", l.Addr().String(), client, &ssl.ClientOptions{ServerName: "localhost"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintln(c, "hello")
+	line, err := bufio.NewReader(c).ReadString('\n')
+	fmt.Print(line)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output: hello
 }
 
 // A client that keeps its session and offers it to the next connection.

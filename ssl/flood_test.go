@@ -46,10 +46,11 @@ func keyUpdates(t *testing.T, c *Conn, n int, data bool) (flood []byte) {
 func flooded(t *testing.T, wrap func(net.Conn) net.Conn, held, data bool) {
 	const updates = 20_000 // 540 kB of answers
 
-	var sockets []*net.TCPConn // the client's, the server's
+	var sockets []tcpConn // the client's, the server's
 	x := newTicketed(t, func(c net.Conn) net.Conn {
-		sockets = append(sockets, c.(*net.TCPConn))
-		return wrap(c)
+		c = wrap(c)
+		sockets = append(sockets, beneath(c))
+		return c
 	})
 	// There is room for all the requests, and for few answers.
 	sockets[0].SetWriteBuffer(1 << 20)

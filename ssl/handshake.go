@@ -85,7 +85,8 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	switch {
 	case !stop():
 		err = ctx.Err()
-	case late:
+	case late || c.hs.result.Status == cshim.Late:
+		c.nc.Close()
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
@@ -166,6 +167,8 @@ func (c *Conn) handshake(ctx context.Context) error {
 			return h.refused
 		case r.Status == cshim.Failed || r.WriteErr != 0:
 			return h.failure
+		case r.Status == cshim.Late:
+			return context.DeadlineExceeded
 		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
 			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
 		case r.Status == cshim.WantLookup && c.asksHost():

@@ -3,6 +3,7 @@ package ssl
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -11,9 +12,11 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
 )
 
@@ -57,13 +60,44 @@ func newContext(t testing.TB, cfg Config) *Context {
 	return c
 }
 
-// transports are the two ways that bytes travel.
+// transports are the ways that bytes travel.
 var transports = []struct {
 	name string
 	wrap func(net.Conn) net.Conn
 }{
 	{"descriptor", func(c net.Conn) net.Conn { return c }},
 	{"memory", func(c net.Conn) net.Conn { return struct{ net.Conn }{c} }},
+	{"socket", asSocket},
+}
+
+// asSocket takes c's connection for this package's own poller.
+func asSocket(c net.Conn) net.Conn {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return c // of a listener that has them
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		panic(err)
+	}
+	fd := -1
+	err = raw.Control(func(of uintptr) { fd, err = syscall.Dup(int(of)) })
+	if err != nil || fd < 0 {
+		panic(err)
+	}
+	syscall.CloseOnExec(fd)
+	sa, err := syscall.Getpeername(fd)
+	if err != nil {
+		panic(err)
+	}
+	var peer [cshim.PeerSize]byte
+	in4 := sa.(*syscall.SockaddrInet4)
+	binary.NativeEndian.PutUint16(peer[:], syscall.AF_INET)
+	binary.BigEndian.PutUint16(peer[2:], uint16(in4.Port))
+	copy(peer[4:], in4.Addr[:])
+	local := tcp.LocalAddr()
+	tcp.Close()
+	return newSocket(fd, peer, false, local)
 }
 
 // sockets returns the two ends of a TCP connection.

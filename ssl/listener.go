@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// Listener accepts TLS connections. Accept never handshakes, so a client that
-// is silent blocks nobody.
+// Listener accepts TLS connections. Accept never waits for a handshake, so a
+// client that is silent blocks nobody.
 type Listener struct {
 	net.Listener
 	ctx *Context
@@ -27,7 +27,8 @@ func NewListener(inner net.Listener, ctx *Context) (*Listener, error) {
 	return &Listener{inner, ctx}, nil
 }
 
-// Listen listens as net.Listen does, for "tcp", "tcp4", "tcp6" or "unix".
+// Listen listens as net.Listen does, for "tcp", "tcp4", "tcp6" or "unix". A TCP
+// socket is the package's own: see ListenTCP.
 func Listen(network, address string, ctx *Context) (*Listener, error) {
 	inner, err := net.Listen(network, address)
 	if err != nil {
@@ -38,7 +39,48 @@ func Listen(network, address string, ctx *Context) (*Listener, error) {
 		inner.Close()
 		return nil, err
 	}
+	l.own()
 	return l, nil
+}
+
+// ListenTCP makes a Listener as NewListener does, but takes the socket of inner
+// and closes inner: the package then waits for its connections in a way of its
+// own, which spares each Read a system call. Listen does the same; ListenTCP is for
+// the socket of a net.ListenConfig, or one that comes from elsewhere.
+//
+// Where a Context asks Go for nothing in a handshake (no GetHandler, no
+// GetConfigForClient, MaxEarlyData or SlowPrivateKey), threads of C accept, and
+// make the handshake before Accept returns its connection; Handshake then says
+// how it ended. Connections that Accept has not returned end with the Listener, and
+// with the Context. While 1024 of them wait for Accept, no more are accepted.
+//
+// NetConn is no *net.TCPConn, but has its methods CloseRead, CloseWrite,
+// SetLinger, SetNoDelay, SetKeepAlive, SetKeepAlivePeriod, SetReadBuffer,
+// SetWriteBuffer and SyscallConn. TCP_NODELAY and keep-alive are as package net
+// sets them by default.
+func ListenTCP(inner *net.TCPListener, ctx *Context) (*Listener, error) {
+	if inner == nil {
+		return nil, &Error{Op: "listen", Err: errors.New("the net.TCPListener is nil")}
+	}
+	l, err := NewListener(inner, ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.own()
+	return l, nil
+}
+
+// own takes over the socket if that is possible. If not, nothing is lost but time.
+func (l *Listener) own() {
+	tcp, ok := l.Listener.(*net.TCPListener)
+	if !ok || polls.start() != nil {
+		return
+	}
+	if d := openDoor(tcp, l.ctx); d != nil {
+		l.Listener = d
+	} else if a := newAcceptor(tcp); a != nil {
+		l.Listener = a
+	}
 }
 
 // Accept returns the next connection, a *Conn.
@@ -46,6 +88,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if c, ok := nc.(*Conn); ok { // of a door
+		return c, nil
 	}
 	c, err := Server(nc, l.ctx)
 	if err != nil {

@@ -49,7 +49,8 @@ func newHalfTicket(t *testing.T, tickets string, wrap func(net.Conn) net.Conn) *
 	a, b := sockets(t)
 	h := &halfTicket{t: t, credit: make(chan struct{})}
 	h.release = sync.OnceFunc(func() { close(h.credit) })
-	if h.socket, err = a.(*net.TCPConn).SyscallConn(); err != nil {
+	nc := wrap(a)
+	if h.socket, err = beneath(nc).(syscall.Conn).SyscallConn(); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -65,7 +66,7 @@ func newHalfTicket(t *testing.T, tickets string, wrap func(net.Conn) net.Conn) *
 	cfg.MinVersion = tls.VersionTLS13
 	cfg.Certificates = []Certificate{{ChainFile: cert("client.pem"), KeyFile: cert("client-key.pem")}}
 	cfg.SessionCallbacks.New = h.got
-	h.c, err = Client(wrap(a), newContext(t, cfg), &ClientOptions{ServerName: "localhost"})
+	h.c, err = Client(nc, newContext(t, cfg), &ClientOptions{ServerName: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}

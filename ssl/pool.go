@@ -72,9 +72,9 @@ func (p *pool) deliver() {
 
 // handshake makes a step on the pool and waits for it, behind the steps that
 // came before it.
-func (p *pool) handshake(c *cshim.Conn, fd int, answers []byte, until cshim.Until) cshim.Result {
+func (p *pool) handshake(c *cshim.Conn, io cshim.IO, answers []byte, until cshim.Until) cshim.Result {
 	tag, done := p.take()
-	c.SubmitHandshake(fd, answers, until, tag)
+	c.SubmitHandshake(io, answers, until, tag)
 	<-done
 	p.put(tag)
 	return c.StepResult()

@@ -38,6 +38,11 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 // place: Go answers what it asks for, and it may need no such operation.
 func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	h := &c.hs
+	if h.given {
+		h.given = false
+		c.handshakeStep(func() cshim.Result { return c.ssl.StepResult() })
+		return false, h.result.In, 0
+	}
 	gated := c.host.Load().gated
 	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
 	if !pool || !h.heavy {
@@ -61,7 +66,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 			return false, 0, 0
 		}
 		h.queued = true
-		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr, h.answers, h.until) })
 		h.leave()
 	}
 	r := &h.result

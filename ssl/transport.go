@@ -11,7 +11,8 @@ import (
 
 // A step makes one crossing with the transport it is given. It reports
 // whether it must wait for the transport before it is called again, and how
-// much of the borrowed memory it used.
+// much of the borrowed memory it used; of a descriptor, in is 1 if nothing was
+// left to read.
 type step func(tr cshim.IO) (wait bool, in, out int)
 
 // A transport runs steps until one need not wait. input and output may run at
@@ -30,6 +31,8 @@ func newTransport(conn net.Conn) (transport, error) {
 	var raw syscall.RawConn
 	var err error
 	switch c := conn.(type) {
+	case *socket:
+		return c, nil
 	case *net.TCPConn:
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:

@@ -62,7 +62,8 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 		return nil, err
 	}
 	return &peer.Server{
-		Wrap: func(nc net.Conn) (peer.Conn, error) { return ssl.Server(nc, ctx) },
+		Listen: func(l *net.TCPListener) (net.Listener, error) { return ssl.ListenTCP(l, ctx) },
+		Wrap:   func(nc net.Conn) (peer.Conn, error) { return nc.(*ssl.Conn), nil },
 		// ConnectionState would tell as well, and copy the peer's certificates
 		// for each connection; OpenSSL has counted already (SSL_CTX_sess_hits).
 		Total: func(n *peer.Counters) { n.Resumed.Store(ctx.Stats().Hits) },

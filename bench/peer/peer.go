@@ -22,6 +22,8 @@ type Conn interface {
 
 // Server is what a library brings.
 type Server struct {
+	// Listen, unless nil, makes the listener from one of package net.
+	Listen func(*net.TCPListener) (net.Listener, error)
 	// Wrap makes a connection of an accepted one, and owns it when it succeeds.
 	Wrap func(net.Conn) (Conn, error)
 	// Resumed says whether the handshake of c, which has succeeded, resumed a
@@ -77,6 +79,11 @@ func run(p Program, args []string, stdin io.Reader, stdout, stderr io.Writer) in
 	l, err := Listen()
 	if err != nil {
 		return fail(1, err)
+	}
+	if s.Listen != nil {
+		if l, err = s.Listen(l.(*net.TCPListener)); err != nil {
+			return fail(1, err)
+		}
 	}
 	defer l.Close()
 	stop, err := record(o.cpuProfile, o.trace)

@@ -263,6 +263,7 @@ func liveManyGoroutines(t testing.TB, s sessioncb.LiveStore) {
 		}
 		return nil
 	})
+	made[0] = append(made[0], putNew(t, s)) // Close has one to end, whatever the goroutines left
 	closeStore(t, s)
 	for _, list := range made {
 		for _, one := range list {

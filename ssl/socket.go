@@ -1,0 +1,327 @@
+package ssl
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sessioncb/openssl/cshim"
+)
+
+// socket is a TCP connection that a door accepted: a net.Conn, and the
+// transport of its Conn. Its descriptor is not in Go's poller.
+type socket struct {
+	fd      int
+	state   atomic.Int64 // users of fd, and whether it is closed
+	watch   sync.Mutex   // of who gives it to the poller
+	watched atomic.Bool
+	*readiness
+	listens net.Addr // the listener's address
+	local   atomic.Pointer[net.TCPAddr]
+	peer    [cshim.PeerSize]byte // a struct sockaddr_in or sockaddr_in6
+	cleanup runtime.Cleanup      // closes the descriptor of a forgotten socket
+}
+
+// The bits of state above all users: no more of them are let in, and the
+// descriptor was closed.
+const (
+	ending = 1 << 32
+	ended  = 1 << 33
+)
+
+var (
+	_ net.Conn     = (*socket)(nil)
+	_ transport    = (*socket)(nil)
+	_ syscall.Conn = (*socket)(nil)
+)
+
+// newSocket takes fd.
+func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *socket {
+	r := &readiness{in: half{turn: make(chan struct{}, 1)}, out: half{turn: make(chan struct{}, 1)}}
+	r.in.ready.Store(true)
+	r.out.ready.Store(true)
+	r.in.ended.Store(over)
+	s := &socket{fd: fd, readiness: r, peer: peer, listens: listens}
+	s.cleanup = runtime.AddCleanup(s, func(r *readiness) { r.discard(fd) }, r)
+	return s
+}
+
+// discard closes the descriptor of a socket that nobody closed.
+func (r *readiness) discard(fd int) {
+	polls.mu.Lock()
+	watched := fd < len(polls.watched) && polls.watched[fd] == r
+	polls.mu.Unlock()
+	if watched {
+		polls.remove(fd)
+	}
+	syscall.Close(fd)
+}
+
+// use keeps the descriptor from being closed until leave.
+func (s *socket) use() bool {
+	if s.state.Add(1)&ending != 0 {
+		s.leave()
+		return false
+	}
+	return true
+}
+
+func (s *socket) leave() {
+	if s.state.Add(-1) == ending && s.state.CompareAndSwap(ending, ending|ended) {
+		s.cleanup.Stop()
+		if s.watched.Load() {
+			polls.remove(s.fd)
+		}
+		syscall.Close(s.fd)
+	}
+}
+
+// Close closes the descriptor, as soon as no call is using it. Calls that wait
+// return net.ErrClosed.
+func (s *socket) Close() error {
+	for {
+		old := s.state.Load()
+		if old&ending != 0 {
+			return s.fault("close", net.ErrClosed)
+		}
+		if s.state.CompareAndSwap(old, (old|ending)+1) {
+			break
+		}
+	}
+	s.in.stop()
+	s.out.stop()
+	s.leave()
+	return nil
+}
+
+func (s *socket) fault(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
+}
+
+// input runs f as long as it waits for bytes of the peer.
+func (s *socket) input(f step) error { return s.run("read", &s.in, f) }
+
+// output runs f as long as it waits for room.
+func (s *socket) output(f step) error { return s.run("write", &s.out, f) }
+
+func (s *socket) established() {}
+
+func (s *socket) run(op string, h *half, f step) error {
+	h.using.Lock()
+	defer h.using.Unlock()
+	for {
+		if h.late() {
+			return s.fault(op, os.ErrDeadlineExceeded)
+		}
+		if !s.use() {
+			return s.fault(op, net.ErrClosed)
+		}
+		// What comes after this is told again.
+		ready := h.ready.Swap(false) || h.ended.Load()
+		wait, left, _ := f(cshim.IO{FD: s.fd, Quiet: h == &s.in && !ready})
+		if h == &s.in && left == 0 || h == &s.out && !wait {
+			h.ready.Store(true)
+		}
+		s.leave()
+		if !wait {
+			return nil
+		}
+		if err := s.wait(op, h); err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when there is something to try.
+func (s *socket) wait(op string, h *half) error {
+	if !s.watched.Load() {
+		if err := s.giveToPoller(); err != nil {
+			return s.fault(op, err)
+		}
+	}
+	for !h.ready.Load() && !h.ended.Load() {
+		switch {
+		case s.state.Load()&ending != 0:
+			return s.fault(op, net.ErrClosed)
+		case h.late():
+			return s.fault(op, os.ErrDeadlineExceeded)
+		}
+		<-h.turn
+	}
+	return nil
+}
+
+// giveToPoller is for the first wait: not all connections come to one.
+func (s *socket) giveToPoller() error {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	if s.watched.Load() {
+		return nil
+	}
+	if !s.use() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	if err := polls.start(); err != nil {
+		return err
+	}
+	if err := polls.add(s.fd, s.readiness); err != nil {
+		return err
+	}
+	s.watched.Store(true)
+	return nil
+}
+
+// Read reads from the descriptor, beneath TLS.
+func (s *socket) Read(b []byte) (n int, err error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	var fault error
+	err = s.input(func(cshim.IO) (wait bool, left, _ int) {
+		n, fault = ignoringEINTR(func() (int, error) { return syscall.Read(s.fd, b) })
+		if fault == syscall.EAGAIN {
+			return true, 1, 0
+		}
+		return false, 0, 0
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case fault != nil:
+		return 0, s.fault("read", os.NewSyscallError("read", fault))
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Write writes to the descriptor, beneath TLS.
+func (s *socket) Write(b []byte) (n int, err error) {
+	var fault error
+	err = s.output(func(cshim.IO) (wait bool, _, _ int) {
+		for n < len(b) {
+			m, err := ignoringEINTR(func() (int, error) {
+				return syscall.SendmsgN(s.fd, b[n:], nil, nil, syscall.MSG_NOSIGNAL)
+			})
+			if err == syscall.EAGAIN {
+				return true, 0, 0
+			} else if err != nil {
+				fault = err
+				break
+			}
+			n += m
+		}
+		return false, 0, 0
+	})
+	if err == nil && fault != nil {
+		err = s.fault("write", os.NewSyscallError("write", fault))
+	}
+	return n, err
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
+func (s *socket) SetDeadline(t time.Time) error { return s.setDeadline(t, &s.in, &s.out) }
+
+func (s *socket) SetReadDeadline(t time.Time) error { return s.setDeadline(t, &s.in) }
+
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.setDeadline(t, &s.out) }
+
+func (s *socket) setDeadline(t time.Time, halves ...*half) error {
+	if !s.use() {
+		return s.fault("set", net.ErrClosed)
+	}
+	defer s.leave()
+	for _, h := range halves {
+		h.setDeadline(t)
+	}
+	return nil
+}
+
+// SyscallConn is for the options of the socket.
+func (s *socket) SyscallConn() (syscall.RawConn, error) { return rawSocket{s}, nil }
+
+type rawSocket struct{ s *socket }
+
+func (r rawSocket) Control(f func(fd uintptr)) error {
+	if !r.s.use() {
+		return r.s.fault("raw-control", net.ErrClosed)
+	}
+	defer r.s.leave()
+	f(uintptr(r.s.fd))
+	return nil
+}
+
+func (r rawSocket) Read(f func(fd uintptr) (done bool)) error {
+	return r.s.input(func(io cshim.IO) (wait bool, left, _ int) {
+		if f(uintptr(io.FD)) {
+			return false, 0, 0
+		}
+		return true, 1, 0
+	})
+}
+
+func (r rawSocket) Write(f func(fd uintptr) (done bool)) error {
+	return r.s.output(func(io cshim.IO) (wait bool, _, _ int) { return !f(uintptr(io.FD)), 0, 0 })
+}
+
+func (s *socket) LocalAddr() net.Addr {
+	if a := s.local.Load(); a != nil {
+		return a
+	}
+	if !s.use() {
+		return s.listens
+	}
+	defer s.leave()
+	sa, err := syscall.Getsockname(s.fd)
+	if err != nil {
+		return s.listens
+	}
+	a := &net.TCPAddr{}
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		a.IP, a.Port = sa.Addr[:], sa.Port
+	case *syscall.SockaddrInet6:
+		a.IP, a.Port, a.Zone = sa.Addr[:], sa.Port, zone(sa.ZoneId)
+	}
+	s.local.Store(a)
+	return a
+}
+
+func (s *socket) RemoteAddr() net.Addr {
+	p := slices.Clone(s.peer[:])
+	a := &net.TCPAddr{Port: int(binary.BigEndian.Uint16(p[2:]))}
+	if binary.NativeEndian.Uint16(p) == syscall.AF_INET {
+		a.IP = net.IP(p[4:8])
+	} else {
+		a.IP, a.Zone = net.IP(p[8:24]), zone(binary.NativeEndian.Uint32(p[24:]))
+	}
+	return a
+}
+
+// zone names a scope of IPv6, as package net does.
+func zone(id uint32) string {
+	if id == 0 {
+		return ""
+	}
+	if i, err := net.InterfaceByIndex(int(id)); err == nil {
+		return i.Name
+	}
+	return strconv.FormatUint(uint64(id), 10)
+}
