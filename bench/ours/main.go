@@ -63,7 +63,12 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 	}
 	return &peer.Server{
 		Listen: func(l *net.TCPListener) (net.Listener, error) { return ssl.ListenTCP(l, ctx) },
-		Wrap:   func(nc net.Conn) (peer.Conn, error) { return nc.(*ssl.Conn), nil },
+		Wrap: func(nc net.Conn) (peer.Conn, error) {
+			if c, ok := nc.(*ssl.Conn); ok {
+				return c, nil
+			}
+			return ssl.Server(nc, ctx)
+		},
 		// ConnectionState would tell as well, and copy the peer's certificates
 		// for each connection; OpenSSL has counted already (SSL_CTX_sess_hits).
 		Total: func(n *peer.Counters) { n.Resumed.Store(ctx.Stats().Hits) },
