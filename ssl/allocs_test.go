@@ -40,13 +40,11 @@ var allocRows = []allocRow{
 // comes with its first input.
 func TestAllocationCounts(t *testing.T) {
 	for _, row := range allocRows {
-		for _, transport := range []string{"descriptor", "socket", "memory"} {
-			o := row.server
-			memory := transport == "memory"
-			o.Memory, o.Socket = memory, transport == "socket"
+		for _, transport := range countedTransports() {
+			o := row.server.over(transport)
 			t.Run(o.String(), func(t *testing.T) {
 				want := map[string]int64{"NewConn": 18, "Handshake": row.handshake, "ConnectionState": 2}
-				if memory {
+				if o.Memory {
 					want["NewConn"] = 15
 					want["Handshake"]++ // the buffer of its input
 					want["Close"] = 3   // the deadline of the transport
@@ -70,9 +68,9 @@ func TestAllocationCounts(t *testing.T) {
 // done between them.
 func TestStepsDoNotAllocate(t *testing.T) {
 	for _, row := range allocRows {
-		for _, transport := range []string{"descriptor", "socket", "memory"} {
-			o := row.server
-			o.Memory, o.Socket, o.Steps = transport == "memory", transport == "socket", true
+		for _, transport := range countedTransports() {
+			o := row.server.over(transport)
+			o.Steps = true
 			t.Run(o.String(), func(t *testing.T) {
 				r := countCosts(t, o)
 				if steps := r.Least["Steps"]; steps.Allocs != 0 || steps.Crossings < 2 {

@@ -49,6 +49,9 @@ const (
 	// TicketsStateful: no tickets in TLS 1.2, and in TLS 1.3 tickets that are
 	// keys of a lookup (SSL_OP_NO_TICKET).
 	TicketsStateful
+	// TicketsNone: a server of which no session can be resumed. No tickets
+	// (SSL_OP_NO_TICKET, SSL_CTX_set_num_tickets of 0) and no internal cache.
+	TicketsNone
 )
 
 // CacheMode is the session cache mode of an SSL_CTX (SSL_CTX_set_session_cache_mode).
@@ -213,6 +216,9 @@ func (cfg *Config) check() error {
 		return errors.New("SessionCache uses no internal cache, but SessionCacheSize is set")
 	case cfg.SessionCache != nil && len(cfg.Certificates) == 0:
 		return errors.New("SessionCache keeps the sessions of a server, but there is no certificate")
+	case cfg.Tickets == TicketsNone && (cfg.SessionCache != nil || any || cfg.MaxEarlyData > 0 || cfg.NumTickets > 0 ||
+		cfg.SessionCacheSize != 0 || cfg.SessionCacheMode != CacheDefault && cfg.SessionCacheMode != CacheOff):
+		return errors.New("TicketsNone means that no session is resumed, but another field is for sessions that are")
 	case cb.New != nil && cfg.SessionCacheMode == CacheOff:
 		return errors.New("a New handler is never told with CacheOff")
 	case cfg.SessionCacheSize != 0 && (cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal):
@@ -222,7 +228,7 @@ func (cfg *Config) check() error {
 	case cfg.Tickets == TicketsStateful && cfg.SessionCache == nil && cb.Get == nil &&
 		(cfg.SessionCacheMode == CacheOff || cfg.SessionCacheMode == CacheExternal || cfg.SessionCacheMode == CacheExternalLookup):
 		return errors.New("TicketsStateful without an internal cache and without a Get handler: no session could be found again")
-	case cfg.Tickets < TicketsDefault || cfg.Tickets > TicketsStateful:
+	case cfg.Tickets < TicketsDefault || cfg.Tickets > TicketsNone:
 		return fmt.Errorf("Tickets: unknown mode %d", cfg.Tickets)
 	case cfg.SessionCacheMode < CacheDefault || cfg.SessionCacheMode > CacheExternalLookup:
 		return fmt.Errorf("SessionCacheMode: unknown mode %d", cfg.SessionCacheMode)

@@ -217,6 +217,13 @@ func TestNewContextRefuses(t *testing.T) {
 		{"size of no cache", func(c *Config) {
 			c.SessionCallbacks.New, c.SessionCallbacks.Get, c.SessionCacheMode, c.SessionCacheSize = aNew, aGet, CacheExternal, 10
 		}, []string{"SessionCacheSize", "no internal cache"}},
+		{"cache with TicketsNone", func(c *Config) { c.SessionCache, c.Tickets = anyCache(t), TicketsNone }, []string{"TicketsNone", "no session is resumed"}},
+		{"Get with TicketsNone", func(c *Config) { c.SessionCallbacks.Get, c.Tickets = newStore(), TicketsNone }, []string{"TicketsNone"}},
+		{"New with TicketsNone", func(c *Config) { c.SessionCallbacks.New, c.Tickets = aNew, TicketsNone }, []string{"TicketsNone"}},
+		{"tickets with TicketsNone", func(c *Config) { c.NumTickets, c.Tickets = 1, TicketsNone }, []string{"TicketsNone"}},
+		{"internal cache with TicketsNone", func(c *Config) { c.SessionCacheMode, c.Tickets = CacheInternal, TicketsNone }, []string{"TicketsNone"}},
+		{"size with TicketsNone", func(c *Config) { c.SessionCacheSize, c.Tickets = 10, TicketsNone }, []string{"TicketsNone"}},
+		{"early data with TicketsNone", func(c *Config) { c.MaxEarlyData, c.Tickets = 10, TicketsNone }, []string{"TicketsNone"}},
 		{"size of a cache that is off", func(c *Config) { c.SessionCacheMode, c.SessionCacheSize = CacheOff, 10 }, []string{"SessionCacheSize", "no internal cache"}},
 		{"external lookup without Get", func(c *Config) { c.SessionCacheMode, c.Tickets = CacheExternalLookup, TicketsStateful }, []string{"TicketsStateful", "no session could be found"}},
 		{"Get that is never asked", func(c *Config) { c.SessionCallbacks.Get, c.MinVersion = aGet, tls.VersionTLS13 }, []string{"Get handler", "never asked", "TicketsStateful"}},

@@ -35,14 +35,12 @@ var crossingCounts = []struct {
 
 func TestCrossingCounts(t *testing.T) {
 	for _, row := range crossingCounts {
-		for _, transport := range []string{"descriptor", "socket", "memory"} {
-			o := row.server
-			memory := transport == "memory"
-			o.Memory, o.Socket = memory, transport == "socket"
+		for _, transport := range countedTransports() {
+			o := row.server.over(transport)
 			t.Run(o.String(), func(t *testing.T) {
 				want := map[string]int64{"NewConn": 1, "Handshake": row.descriptor, "ConnectionState": 1,
 					"Write": 1, "Read": 1, "Write16K": 1, "ReadWaits": 2, "Close": 2}
-				if memory {
+				if o.Memory {
 					want["Handshake"], want["Read"] = row.memory, 2
 				}
 				if o.Mutual {

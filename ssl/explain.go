@@ -43,6 +43,8 @@ func (c *Context) explainServer(line func(string, string, ...any), cb sessioncb.
 	switch {
 	case c.versions[0] > tls.VersionTLS12:
 		line("TLS 1.2", "not spoken")
+	case c.plan.none:
+		line("TLS 1.2", "does not resume: Tickets is TicketsNone")
 	case c.plan.stateful:
 		line("TLS 1.2", "resumes by session id%s; %s", ids, finder)
 	default:
@@ -52,6 +54,8 @@ func (c *Context) explainServer(line func(string, string, ...any), cb sessioncb.
 	switch {
 	case c.versions[1] == tls.VersionTLS12:
 		line("TLS 1.3", "not spoken")
+	case c.plan.none:
+		line("TLS 1.3", "does not resume: Tickets is TicketsNone")
 	case c.plan.tickets == 0:
 		line("TLS 1.3", "does not resume: NumTickets says that no ticket is sent")
 	case c.plan.stateful:

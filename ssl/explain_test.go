@@ -34,6 +34,10 @@ func TestExplain(t *testing.T) {
 		}, map[string]string{
 			"TLS 1.2": "found by the internal cache of this SSL_CTX, in this process alone, then by the Get handler",
 		}},
+		{"none", func(c *Config) { c.Tickets = TicketsNone }, map[string]string{
+			"TLS 1.2": "does not resume: Tickets is TicketsNone",
+			"TLS 1.3": "does not resume: Tickets is TicketsNone",
+		}},
 		{"nothing finds", func(c *Config) { c.SessionCacheMode = CacheOff }, map[string]string{
 			"TLS 1.2": "nobody finds it again",
 		}},

@@ -489,3 +489,52 @@ func TestDoorAnnounces(t *testing.T) {
 		}
 	})
 }
+
+// A server with TicketsNone makes full handshakes, whatever clients have, and
+// asks nobody.
+func TestTicketsNone(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		cfg := serverConfig()
+		cfg.Tickets = TicketsNone
+		server := newContext(t, cfg)
+		l, err := Listen("tcp", "127.0.0.1:0", server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if _, ok := l.Listener.(*door); !ok {
+			t.Errorf("the listener is a %T", l.Listener)
+		}
+		// One that another server of the same trust made.
+		other := newContext(t, serverConfig())
+		client, got := newClient(t, version)
+		visit(t, other, client, nil)
+		offer := got.last(t)
+		for range 2 {
+			dialed := make(chan *Conn, 1)
+			go func() {
+				c, err := Dial("tcp", l.Addr().String(), client, &ClientOptions{ServerName: "localhost", Session: offer})
+				if err != nil {
+					t.Error(err)
+				}
+				dialed <- c
+			}()
+			s := accept(t, l)
+			if err := s.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			c := <-dialed
+			if c == nil {
+				t.FailNow()
+			}
+			exchange(t, s, c)
+			if s.ConnectionState().DidResume || c.ConnectionState().DidResume {
+				t.Error("resumed")
+			}
+			c.Close()
+		}
+		if st := server.Stats(); st.Number != 0 || st.Hits != 0 || st.AcceptGood != 2 {
+			t.Errorf("%+v", st)
+		}
+	})
+}

@@ -11,6 +11,7 @@ import (
 // Negative numbers leave OpenSSL's defaults.
 type plan struct {
 	mode          int  // SSL_SESS_CACHE_*
+	none          bool // no session is resumed
 	stateful      bool // SSL_OP_NO_TICKET
 	tickets       int  // of TLS 1.3, for each handshake
 	size, timeout int64
@@ -49,6 +50,9 @@ func (cfg *Config) plan() plan {
 	if cfg.SessionCache != nil {
 		// A client's sessions are of no use to a store of server sessions.
 		p.mode, p.stateful, p.tickets = cshim.SSL_SESS_CACHE_SERVER|cshim.SSL_SESS_CACHE_NO_INTERNAL, true, 1
+	}
+	if cfg.Tickets == TicketsNone {
+		p.none, p.mode, p.stateful, p.tickets = true, cshim.SSL_SESS_CACHE_OFF, true, 0
 	}
 	if cfg.SessionCacheSize > 0 {
 		p.size = int64(cfg.SessionCacheSize)

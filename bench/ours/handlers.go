@@ -25,8 +25,6 @@ func external(cfg *ssl.Config, put sessioncb.NewHandlerFunc, get finder, o *peer
 // A finder answers with the session of an id.
 type finder func(id []byte) (sessioncb.Answer, bool)
 
-func nothing([]byte) (sessioncb.Answer, bool) { return sessioncb.Answer{}, false }
-
 // counted is a GetHandler that counts, and is as slow as it was told.
 type counted struct {
 	finds finder

@@ -7,7 +7,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"flag"
 	"net"
 	"os"
@@ -63,7 +62,12 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 	}
 	return &peer.Server{
 		Listen: func(l *net.TCPListener) (net.Listener, error) { return ssl.ListenTCP(l, ctx) },
-		Wrap:   func(nc net.Conn) (peer.Conn, error) { return nc.(*ssl.Conn), nil },
+		Wrap: func(nc net.Conn) (peer.Conn, error) {
+			if c, ok := nc.(*ssl.Conn); ok {
+				return c, nil
+			}
+			return ssl.Server(nc, ctx)
+		},
 		// ConnectionState would tell as well, and copy the peer's certificates
 		// for each connection; OpenSSL has counted already (SSL_CTX_sess_hits).
 		Total: func(n *peer.Counters) { n.Resumed.Store(ctx.Stats().Hits) },
@@ -89,14 +93,7 @@ func config(o *peer.Options, n *peer.Counters) (ssl.Config, error) {
 	}
 	switch o.Store {
 	case "none":
-		cfg.SessionCacheMode, cfg.NumTickets = ssl.CacheOff, -1
-		if o.Version == tls.VersionTLS12 {
-			// NumTickets is of TLS 1.3. A Context refuses to send no tickets and
-			// to find no ids, so it is given a handler that finds none; no client
-			// of the benchmark offers one to it.
-			cfg.Tickets = ssl.TicketsStateful
-			cfg.SessionCallbacks.Get = &counted{finds: nothing, n: n}
-		}
+		cfg.Tickets = ssl.TicketsNone
 	case "der":
 		s := newDERStore(o.MaxSessions)
 		external(&cfg, s.put, s.get, o, n)

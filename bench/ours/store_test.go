@@ -67,7 +67,7 @@ func TestTableDropsTheOldest(t *testing.T) {
 
 func TestMisses(t *testing.T) {
 	for name, get := range map[string]finder{
-		"nothing": nothing, "der": newDERStore(1).get, "ref": newRefStore(1).get,
+		"der": newDERStore(1).get, "ref": newRefStore(1).get,
 	} {
 		if a, ok := get([]byte("unknown")); ok || a.Encoded() != nil || a.Session() != nil {
 			t.Errorf("%s: found %v", name, a)
