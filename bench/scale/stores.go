@@ -42,7 +42,7 @@ var stores = &curve{
 const (
 	valueBytes    = 316
 	sessionsTTL   = 2 * time.Hour
-	storePatience = 100 * time.Second // to fill one store
+	storePatience = 180 * time.Second // to fill one store
 )
 
 // A filled store is one that is filled and asked.
