@@ -64,9 +64,11 @@ func grow(ctx context.Context, b *bench, r *result, open func() (*filled, error)
 		return err
 	}
 	defer f.close()
-	// What it takes once, connections and their buffers, is not of the sessions.
-	if err := f.fill(ctx, -2*f.writers, 0); err != nil {
-		return err
+	if f.server != 0 {
+		// What connections and their buffers take is not of the sessions.
+		if err := f.fill(ctx, -2*f.writers, 0); err != nil {
+			return err
+		}
 	}
 	empty, err := f.bytes()
 	if err != nil {
