@@ -129,6 +129,16 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestShort(t *testing.T) {
+	for commit, want := range map[string]string{
+		"0123456789abcdef": "0123456789ab", "0123456789abcdef+77": "0123456789ab with changes", "": "",
+	} {
+		if got := short(commit); got != want {
+			t.Errorf("%q: %q, want %q", commit, got, want)
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for _, c := range []struct {
 		v    float64
