@@ -14,6 +14,16 @@
 static BIO_METHOD *method;
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
 
+static ssize_t receive(int fd, unsigned char *p, size_t n)
+{
+    ssize_t r;
+
+    do {
+        r = recv(fd, p, n, 0);
+    } while (r < 0 && errno == EINTR);
+    return r;
+}
+
 static int bio_read(BIO *b, char *buf, int n)
 {
     sc_conn *c = BIO_get_data(b);
@@ -23,34 +33,79 @@ static int bio_read(BIO *b, char *buf, int n)
     BIO_clear_retry_flags(b);
     if (n <= 0 || c == NULL)
         return 0;
-    if (c->fd >= 0) {
-        do {
-            r = recv(c->fd, buf, (size_t)n, 0);
-        } while (r < 0 && errno == EINTR);
-        if (r > 0)
-            return (int)r;
-        if (r == 0) {
-            c->eof = 1;
-            return 0;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            BIO_set_retry_read(b);
-        else
-            c->sys = errno;
-        return -1;
-    }
     have = c->in_len - c->in_pos;
-    if (have == 0) {
+    if (have > 0) {
+        if (have > (size_t)n)
+            have = (size_t)n;
+        memcpy(buf, c->in + c->in_pos, have);
+        c->in_pos += have;
+        return (int)have;
+    }
+    if (c->fd < 0) {
         if (c->eof)
             return 0;
         BIO_set_retry_read(b);
         return -1;
     }
-    if (have > (size_t)n)
-        have = (size_t)n;
-    memcpy(buf, c->in + c->in_pos, have);
-    c->in_pos += have;
-    return (int)have;
+    r = c->ahead_sys != 0 ? -1 : receive(c->fd, (unsigned char *)buf, (size_t)n);
+    c->drained = r < n;
+    if (r > 0)
+        return (int)r;
+    if (r == 0) {
+        c->eof = 1;
+        return 0;
+    }
+    if (c->ahead_sys != 0)
+        c->sys = c->ahead_sys;
+    else if (errno == EAGAIN || errno == EWOULDBLOCK)
+        BIO_set_retry_read(b);
+    else
+        c->sys = errno;
+    c->ahead_sys = 0;
+    return -1;
+}
+
+/*
+ * A Read that waits for the peer finds nothing first, nearly always, and the last
+ * receive shows it: it took less than it could. SSL_read makes a buffer before it
+ * looks and frees it after; so this looks, and SSL_read is called if there is
+ * something, which it takes from here. 0: it would find nothing.
+ */
+static _Thread_local unsigned char ahead[16 * 1024];
+
+int sc_bio_look_ahead(sc_conn *c)
+{
+    ssize_t r;
+
+    /* In init a ticket or a KeyUpdate is queued, which SSL_read sends. */
+    if (c->fd < 0 || !c->drained || c->in_len > 0 || SSL_has_pending(c->ssl) || SSL_in_init(c->ssl))
+        return 1;
+    r = receive(c->fd, ahead, sizeof(ahead));
+    c->drained = r < (ssize_t)sizeof(ahead);
+    if (r > 0) {
+        c->in = ahead;
+        c->in_len = (size_t)r;
+    } else if (r < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return 0;
+        c->ahead_sys = errno;  /* the socket reports it once */
+    }
+    return 1;
+}
+
+/* libssl takes all of it at once, into an empty buffer that is larger; if not, it is kept. */
+void sc_bio_keep_ahead(sc_conn *c)
+{
+    size_t left = c->in_len - c->in_pos;
+    unsigned char *keep = NULL;
+
+    if (c->in == NULL || (c->in != ahead && c->in != c->rest))
+        return;
+    if (left > 0 && (keep = OPENSSL_memdup(c->in + c->in_pos, left)) == NULL)
+        c->ahead_sys = ENOMEM;
+    OPENSSL_free(c->rest);
+    c->rest = keep;
+    c->rest_len = keep != NULL ? left : 0;
 }
 
 /* How much the transport takes now; 0 with c->sys set when it is broken. */

@@ -117,8 +117,8 @@ static void begin(sc_conn *c, sc_record *r, int fd, const unsigned char *in, siz
     sc_errors_clear();
     memset(&c->result, 0, sizeof(c->result));
     c->fd = fd;
-    c->in = in;
-    c->in_len = in_len;
+    c->in = c->rest != NULL ? c->rest : in;
+    c->in_len = c->rest != NULL ? c->rest_len : in_len;
     c->in_pos = 0;
     if (eof)
         c->eof = 1;
@@ -143,6 +143,7 @@ static void end(sc_conn *c, sc_record *r)
     c->result.out = c->out_len;
     c->result.pending = c->kept_len - c->kept_pos;
     c->fd = -1;
+    sc_bio_keep_ahead(c);
     c->in = NULL;
     c->in_len = c->in_pos = 0;
     c->out = NULL;
@@ -277,6 +278,9 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
     } else if (c->early.len > 0) {
         c->result.n = sc_early_take(c, buf, len);
+    } else if (!sc_bio_look_ahead(c)) {
+        c->result.status = SC_WANT_READ;
+        push(c);
     } else {
         ret = SSL_read_ex(c->ssl, buf, len, &c->result.n);
         if (ret != 1)
@@ -396,6 +400,7 @@ unsigned sc_conn_free(sc_conn *c, int mark)
     sc_session_free_list(c->announced);
     sc_session_free_list(c->dropped);
     OPENSSL_free(c->kept);
+    OPENSSL_free(c->rest);
     OPENSSL_free(c->server_name);
     OPENSSL_free(c->hello_text);
     OPENSSL_free(c->ids);

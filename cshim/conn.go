@@ -37,7 +37,7 @@ type Result struct {
 	Pending  int // encrypted bytes kept
 	WriteErr syscall.Errno
 	Events   Events
-	Sessions bool // TakeAnnounced has some
+	Sessions bool // AppendAnnounced has some
 	Held     bool // nothing leaves before Flush with release
 }
 
@@ -83,7 +83,7 @@ func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queu
 }
 
 // Handshake is SSL_do_handshake, with SSL_read_early_data before it on a server
-// that accepts early data. answers, if any, are those of Lookups; early is
+// that accepts early data. answers, if any, are those of AppendLookups; early is
 // filled with UntilData.
 func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte) Result {
 	C.sc_conn_handshake(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
@@ -179,13 +179,12 @@ func (c *Conn) Judge(id, der []byte, live Session) bool {
 	return C.sc_conn_judge(c.p, bytesPtr(id), C.int(len(id)), bytesPtr(der), C.size_t(len(der)), live.p) == 0
 }
 
-// Lookups returns copies of the ids that wait for an answer.
-func (c *Conn) Lookups() [][]byte {
+// AppendLookups appends copies of the ids that wait for an answer.
+func (c *Conn) AppendLookups(ids [][]byte) [][]byte {
 	h := c.p.hello
 	if h == nil {
-		return nil
+		return ids
 	}
-	var ids [][]byte
 	for i := range int(h.count) {
 		if l := &h.lookup[i]; l.answered == 0 {
 			ids = append(ids, C.GoBytes(unsafe.Pointer(&l.id[0]), C.int(l.id_len)))
@@ -194,7 +193,7 @@ func (c *Conn) Lookups() [][]byte {
 	return ids
 }
 
-// AppendMiss, AppendDER and AppendLive build the answers to Lookups, in order.
+// AppendMiss, AppendDER and AppendLive build the answers to AppendLookups, in order.
 func AppendMiss(b []byte) []byte { return append(b, 0) }
 
 // AppendDER answers with an encoding.
@@ -210,13 +209,14 @@ func AppendLive(b []byte, s Session) []byte {
 	return append(append(b, 2), unsafe.Slice((*byte)(unsafe.Pointer(&p)), unsafe.Sizeof(p))...)
 }
 
-// TakeAnnounced returns new: the sessions that libssl announced. It does not cross.
-func (c *Conn) TakeAnnounced() []Session {
-	var list []Session
+// AppendAnnounced appends new: the sessions that libssl announced, which it
+// gives up. It does not cross.
+func (c *Conn) AppendAnnounced(list []Session) []Session {
+	from := len(list)
 	for p := c.p.announced; p != nil; p = p.next {
 		list = append(list, Session{p})
 	}
-	for _, s := range list {
+	for _, s := range list[from:] {
 		s.p.next = nil
 	}
 	c.p.announced = nil

@@ -60,7 +60,7 @@ func (c *Conn) TakeEarlyData(buf []byte) Result {
 // not cross, as the next two.
 func (c *Conn) EarlyDataOffered() bool { return c.p.early.offered != 0 }
 
-// AllowEarlyData is the verdict for the sessions in the answers to Lookups;
+// AllowEarlyData is the verdict for the sessions in the answers to AppendLookups;
 // without it early data is refused.
 func (c *Conn) AllowEarlyData(ok bool) { c.p.early.allowed = cBool(ok) }
 

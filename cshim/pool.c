@@ -12,11 +12,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include "shim.h"
 
 /* So many steps at most are done before Go is told of the first. */
-enum { TELL_AFTER = 16, STACK = 512 * 1024 };
+enum { TELL_AFTER = 16, TELL_NS = 1000 * 1000, STACK = 512 * 1024 };
 
 _Atomic(sc_conn *) sc_pool_done;
 atomic_int sc_pool_told;
@@ -30,6 +31,7 @@ static int idle, event = -1;
 typedef struct done {
     sc_conn *newest, *oldest;
     int n;
+    int64_t since;             /* the first of them, in ns */
 } done;
 
 static void tell(done *d)
@@ -46,13 +48,26 @@ static void tell(done *d)
             ;
 }
 
-static void add(done *d, sc_conn *c)
+static int64_t now(void)
 {
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* A step may be slow, and what was done before it does not wait for it. */
+static void add(done *d, sc_conn *c, int64_t began)
+{
+    int64_t ends = now();
+
     c->step.next = d->newest;
     d->newest = c;
     if (d->oldest == NULL)
         d->oldest = c;
-    if (++d->n == TELL_AFTER)
+    if (d->n == 0)
+        d->since = ends;
+    if (++d->n == TELL_AFTER || ends - began > TELL_NS || ends - d->since > TELL_NS)
         tell(d);
 }
 
@@ -95,15 +110,17 @@ static void be_batch(void)
 
 static void *work(void *arg)
 {
-    done d = { NULL, NULL, 0 };
+    done d = { NULL, NULL, 0, 0 };
+    int64_t began;
 
     (void)arg;
     be_batch();
     for (;;) {
         sc_conn *c = next(&d);
 
+        began = now();
         sc_conn_handshake(c, c->step.fd, NULL, 0, 0, NULL, 0, NULL, 0, c->step.until, NULL, 0);
-        add(&d, c);
+        add(&d, c, began);
     }
     return NULL;
 }
@@ -125,6 +142,7 @@ static int start_thread(void)
 
 int sc_pool_start(int threads)
 {
+    static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF };
     sigset_t all, before;
     int i, n = 0;
 
@@ -133,6 +151,9 @@ int sc_pool_start(int threads)
         return -1;
     /* Signals are for Go's threads. */
     sigfillset(&all);
+    /* Faults are this thread's own, and a profile is of all threads. */
+    for (i = 0; i < (int)(sizeof(own) / sizeof(own[0])); i++)
+        sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (i = 0; i < threads; i++)
         n += start_thread();

@@ -302,6 +302,10 @@ typedef struct sc_conn {
     unsigned char *out;
     size_t out_cap, out_len;
     int eof;                   /* the transport's input ended */
+    int drained;               /* the last receive took all that the descriptor had */
+    int ahead_sys;             /* errno of a receive that looked ahead, not reported yet */
+    unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
+    size_t rest_len;
     int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;
@@ -456,6 +460,11 @@ int sc_pool_start(int threads);
 void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned char *answers, size_t len);
 extern _Atomic(sc_conn *) sc_pool_done;  /* newest first; Go takes the list whole */
 extern atomic_int sc_pool_told;  /* the eventfd was written, and Go has not looked */
+
+/* bio.c */
+/* Whether SSL_read has a reason to look: 0 when it would find nothing. */
+int sc_bio_look_ahead(sc_conn *c);
+void sc_bio_keep_ahead(sc_conn *c);
 
 /* hello.c */
 int sc_hello_cb(SSL *ssl, int *alert, void *arg);

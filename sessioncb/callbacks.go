@@ -76,7 +76,8 @@ type IDMaker interface {
 // Immediate is a NewHandler or GetHandler that says whether its calls never
 // wait: for no network, no disk, and no lock that is held for longer than a
 // moment. Such calls may be made on the handshake's own goroutine, and no limit
-// of time ends them. A Cache is immediate with a LiveStore.
+// of time ends them. A panic is contained there too, and runtime.Goexit ends that
+// goroutine. A Cache is immediate with a LiveStore.
 type Immediate interface{ Immediate() bool }
 
 // NewHandlerFunc makes a function a NewHandler.

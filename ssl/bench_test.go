@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 	"time"
 
@@ -193,81 +192,6 @@ func BenchmarkCrossings(b *testing.B) {
 					made += n
 				}
 				b.ReportMetric(float64(made)/float64(b.N), "crossings/op")
-			})
-		}
-	}
-}
-
-// BenchmarkRead and BenchmarkWrite make one crossing an operation with data
-// ready, and no allocation.
-func BenchmarkRead(b *testing.B) {
-	s, c := crossingPair(b, tls.VersionTLS13)
-	go func() {
-		for buf := make([]byte, 16<<10); ; {
-			if _, err := c.Write(buf); err != nil {
-				return
-			}
-		}
-	}()
-	buf := make([]byte, 16<<10)
-	measure(b, len(buf), func() {
-		if _, err := s.Read(buf); err != nil {
-			b.Fatal(err)
-		}
-	})
-}
-
-func BenchmarkWrite(b *testing.B) {
-	s, c := crossingPair(b, tls.VersionTLS13)
-	go io.Copy(io.Discard, c)
-	buf := make([]byte, 16<<10)
-	measure(b, len(buf), func() {
-		if _, err := s.Write(buf); err != nil {
-			b.Fatal(err)
-		}
-	})
-}
-
-func measure(b *testing.B, size int, f func()) {
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	before := runtime.NumCgoCall()
-	b.ResetTimer()
-	for range b.N {
-		f()
-	}
-	b.ReportMetric(float64(runtime.NumCgoCall()-before)/float64(b.N), "crossings/op")
-}
-
-// BenchmarkHandshake is both sides in one process.
-func BenchmarkHandshake(b *testing.B) {
-	for _, version := range versions {
-		for _, resume := range []bool{false, true} {
-			kind := map[bool]string{false: "full", true: "resumed"}[resume]
-			b.Run(fmt.Sprintf("%s/tls%s/stateful/map", kind, tls.VersionName(version)[4:]), func(b *testing.B) {
-				st := newStore()
-				cfg := serverConfig()
-				cfg.SessionCallbacks = st.callbacks()
-				cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
-				server := newContext(b, cfg)
-				client, got := newClient(b, version)
-				s, c := connect(b, server, client, nil, nil)
-				exchange(b, s, c)
-				s.Close()
-				c.Close()
-				var offer *Session
-				if resume {
-					offer = got.last(b)
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					s, c := connect(b, server, client, &ClientOptions{Session: offer}, nil)
-					if c.ConnectionState().DidResume != resume {
-						b.Fatalf("resumed is %v", !resume)
-					}
-					s.Close()
-					c.Close()
-				}
 			})
 		}
 	}

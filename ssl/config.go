@@ -188,8 +188,9 @@ type Config struct {
 	// LookupTimeout bounds a GetHandler and GetConfigForClient, StoreTimeout a New- or RemoveHandler;
 	// 0 is 2 s each.
 	LookupTimeout, StoreTimeout time.Duration
-	// SlowPrivateKey lets handshakes pass the gate that keeps at most
-	// GOMAXPROCS of them inside OpenSSL: for keys in an HSM.
+	// SlowPrivateKey is for a key in an HSM: handshakes neither pass the gate
+	// that keeps at most GOMAXPROCS of them inside OpenSSL, nor use the threads
+	// that make those of the other Contexts.
 	SlowPrivateKey bool
 	// OnHandlerPanic is told of each panic or Goexit of a handler; nil logs it with slog.
 	OnHandlerPanic func(*HandlerPanicError)

@@ -43,7 +43,8 @@ type Conn struct {
 	ssl *cshim.Conn // nil once freed
 	// Sessions that libssl announced and no handler was told of yet, and how
 	// many handlers have not returned. While there are any, the bytes that
-	// announce them to the peer are held; stored is closed when there are none.
+	// announce them to the peer are held; stored, which who waits makes, is closed
+	// when there are none.
 	loose      *looseSessions
 	announcing int
 	stored     chan struct{}
@@ -72,6 +73,14 @@ type Conn struct {
 type looseSessions struct {
 	announced []cshim.Session // until a handler is told
 	lives     []cshim.Session // in the answers to lookups, until a step takes them
+	// What most handshakes need of both.
+	one, other [1]cshim.Session
+}
+
+func newLooseSessions() *looseSessions {
+	l := &looseSessions{}
+	l.announced, l.lives = l.one[:0], l.other[:0]
+	return l
 }
 
 // take returns all of them.
@@ -85,17 +94,19 @@ func (l *looseSessions) take() []cshim.Session {
 // closure a call would be an allocation.
 type (
 	handshakeStep struct {
-		run      step
-		result   cshim.Result
-		failure  error
-		answers  []byte
-		refused  error // by GetConfigForClient: the next step fails
-		slot     bool  // has a slot of the gate
-		until    cshim.Until
-		end      time.Time // of the running call, or zero
-		early    []byte    // to be filled
-		begun    bool
-		needSlot bool
+		run               step
+		result            cshim.Result
+		failure           error
+		answers           []byte
+		room              [48]byte // for answers that are few and short
+		refused           error    // by GetConfigForClient: the next step fails
+		slot              bool     // has a slot of the gate
+		until             cshim.Until
+		end               time.Time // of the running call, or zero
+		early             []byte    // to be filled
+		begun             bool
+		needSlot          bool
+		needQueue, queued bool
 		// On the pool, if there is one; light is what is known not to be heavy.
 		heavy, light bool
 	}
@@ -178,7 +189,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(err)
 	}
 	c := &Conn{
-		ctx: ctx, nc: nc, tr: tr, server: server, loose: new(looseSessions),
+		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
 		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	c.host.Store(ctx)
@@ -355,7 +366,7 @@ func (c *Conn) end(clean bool) error {
 	}
 	if clean && c.mayNotify() && c.lockForClose() {
 		c.mu.Lock()
-		held := c.stored != nil // by a handler that runs, and may be who calls
+		held := c.announcing > 0 // by a handler that runs, and may be who calls
 		c.mu.Unlock()
 		if c.wr.err == nil && !held {
 			c.sendLast()

@@ -54,6 +54,9 @@ type Context struct {
 
 var _ sessioncb.Context = (*Context)(nil)
 
+// asksClient says whether a server asks its clients for a certificate.
+func (c *Context) asksClient() bool { return c.verify == VerifyPeer || c.verify == VerifyRequired }
+
 // NewContext makes an SSL_CTX (SSL_CTX_new with TLS_method). The configuration
 // is checked whole: what contradicts itself is an error here, and never a
 // surprise in a handshake. The caller owns the Context.

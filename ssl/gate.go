@@ -11,6 +11,7 @@ import (
 // doubles its p99.
 type gate struct {
 	mu      sync.Mutex
+	each    int // slots a processor; 0: one
 	inside  int
 	waiting []chan struct{} // first come, first served
 }
@@ -18,11 +19,16 @@ type gate struct {
 // steps is the gate of this process.
 var steps gate
 
+// queued bounds the steps in the hands of the pool: others wait where they can be ended.
+var queued = gate{each: 8}
+
+func (g *gate) most() int { return max(g.each, 1) * runtime.GOMAXPROCS(0) }
+
 // try takes a slot if one is free.
 func (g *gate) try() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inside >= runtime.GOMAXPROCS(0) {
+	if g.inside >= g.most() {
 		return false
 	}
 	g.inside++
@@ -32,7 +38,7 @@ func (g *gate) try() bool {
 // enter waits for a slot. It must not be called inside a poll function.
 func (g *gate) enter() {
 	g.mu.Lock()
-	if g.inside < runtime.GOMAXPROCS(0) {
+	if g.inside < g.most() {
 		g.inside++
 		g.mu.Unlock()
 		return
@@ -56,7 +62,7 @@ func (g *gate) through(gated bool, f func()) {
 // leave gives the slot to who waits longest, or back.
 func (g *gate) leave() {
 	g.mu.Lock()
-	if len(g.waiting) > 0 && g.inside <= runtime.GOMAXPROCS(0) {
+	if len(g.waiting) > 0 && g.inside <= g.most() {
 		close(g.waiting[0])
 		g.waiting = g.waiting[1:]
 	} else {

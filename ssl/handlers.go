@@ -71,20 +71,11 @@ func contained[T any](f func() T, failure func(*HandlerPanicError) T, handler st
 	return result
 }
 
-// immediate says whether h's calls never wait, and are made where they are.
+// immediate says whether h's calls never wait. Those for a Conn are made where
+// they are; no frame of C is above them.
 func immediate(h any) bool {
 	i, ok := h.(sessioncb.Immediate)
 	return ok && i.Immediate()
-}
-
-// inPlace runs f on this goroutine, where a panic does not reach the caller.
-func inPlace[T any](f func() T, failure func(*HandlerPanicError) T, handler string) (v T) {
-	defer func() {
-		if p := recover(); p != nil {
-			v = failure(&HandlerPanicError{Handler: handler, Value: p, Stack: debug.Stack()})
-		}
-	}()
-	return f()
 }
 
 // limits are the ends that a handler's context follows.
@@ -146,19 +137,39 @@ func (s *side) get(ctx context.Context, l limits, c sessioncb.Conn, id []byte) (
 		s.panicked(e)
 		return found{err: e}
 	}
-	var f found
-	if immediate(h) {
-		f = inPlace(ask, failed, "Get")
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = l.within(ctx, s.options.lookup)
-		defer cancel()
-		var ok bool
-		if f, ok = wait(ctx, cancel, l, contained(ask, failed, "Get")); !ok {
-			s.counts.late.Add(1)
-			return sessioncb.Answer{}, errHandlerLate
-		}
+	ctx, cancel := l.within(ctx, s.options.lookup)
+	defer cancel()
+	f, ok := wait(ctx, cancel, l, contained(ask, failed, "Get"))
+	if !ok {
+		s.counts.late.Add(1)
+		return sessioncb.Answer{}, errHandlerLate
 	}
+	return s.judge(f)
+}
+
+// getInPlace is get with an immediate handler, on this goroutine. It allocates
+// nothing.
+func (s *side) getInPlace(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	return s.judge(s.askInPlace(ctx, c, id))
+}
+
+func (s *side) askInPlace(ctx context.Context, c sessioncb.Conn, id []byte) (f found) {
+	defer func() {
+		if p := recover(); p != nil {
+			e := &HandlerPanicError{Handler: "Get", Value: p, Stack: debug.Stack()}
+			s.panicked(e)
+			f = found{err: e}
+		}
+	}()
+	h := s.handlers.Load().Get
+	if h == nil {
+		return found{}
+	}
+	f.answer, f.err = h.GetSession(ctx, c, id)
+	return f
+}
+
+func (s *side) judge(f found) (sessioncb.Answer, error) {
 	if f.err != nil {
 		s.counts.errors.Add(1)
 		return sessioncb.Answer{}, f.err
@@ -191,9 +202,6 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		s.panicked(e)
 		return e
 	}
-	if immediate(h) {
-		return inPlace(tell, failed, "New")
-	}
 	ctx, cancel := l.within(ctx, s.options.store)
 	defer cancel()
 	err, ok := wait(ctx, cancel, l, contained(tell, failed, "New"))
@@ -202,4 +210,27 @@ func (s *side) announce(ctx context.Context, l limits, c sessioncb.Conn, b cshim
 		v.unshare() // the handler still runs: it goes on with a private object
 	}
 	return err
+}
+
+// announceInPlace is announce with an immediate handler, on this goroutine.
+func (s *side) announceInPlace(ctx context.Context, c sessioncb.Conn, b cshim.Session, free func(cshim.Session)) (err error) {
+	h := s.handlers.Load().New
+	if h == nil {
+		free(b)
+		return nil
+	}
+	v := lend(b, b.Snapshot())
+	kept := false
+	defer func() {
+		if !kept || !v.keep() {
+			free(v.takeBack())
+		}
+		if p := recover(); p != nil {
+			e := &HandlerPanicError{Handler: "New", Value: p, Stack: debug.Stack()}
+			s.panicked(e)
+			err = e
+		}
+	}()
+	kept = h.NewSession(ctx, c, v)
+	return nil
 }

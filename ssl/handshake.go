@@ -5,7 +5,8 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -69,26 +70,22 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 // advance runs the handshake as far as hs.until says, within ctx and, unless it
 // is 0, a time; the caller holds the token, and has seen that it has not ended.
 func (c *Conn) advance(ctx context.Context, within time.Duration) error {
-	var late atomic.Bool
-	var timer *time.Timer
+	var timer *handshakeTimer
 	c.hs.end = time.Time{}
 	if within > 0 {
-		nc := c.nc // not c: the runtime may hold a timer that was stopped
 		c.hs.end = time.Now().Add(within)
-		timer = time.AfterFunc(within, func() { late.Store(true); nc.Close() })
+		timer = startTimer(c.nc, within)
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() { c.nc.Close() })
 	}
 	err := c.handshake(ctx)
-	if timer != nil {
-		timer.Stop()
-	}
+	late := timer != nil && !timer.stop()
 	switch {
 	case !stop():
 		err = ctx.Err()
-	case late.Load():
+	case late:
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
@@ -102,19 +99,55 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	return err
 }
 
+// A handshakeTimer closes a transport when its time is over.
+type handshakeTimer struct {
+	timer *time.Timer
+	nc    net.Conn
+}
+
+// timers are those that do not run: they never did what they are for.
+var timers sync.Pool
+
+func startTimer(nc net.Conn, d time.Duration) *handshakeTimer {
+	t, _ := timers.Get().(*handshakeTimer)
+	if t == nil {
+		t = &handshakeTimer{nc: nc}
+		t.timer = time.AfterFunc(d, func() { t.nc.Close() })
+		return t
+	}
+	t.nc = nc
+	t.timer.Reset(d)
+	return t
+}
+
+// stop says whether the time was not over.
+func (t *handshakeTimer) stop() bool {
+	if !t.timer.Stop() {
+		return false
+	}
+	t.nc = nil
+	timers.Put(t)
+	return true
+}
+
 func (c *Conn) handshake(ctx context.Context) error {
 	h := &c.hs
 	defer h.leave()
 	for {
-		h.needSlot = false
+		h.needSlot, h.needQueue = false, false
 		if err := c.tr.input(h.run); err != nil {
 			c.announce(ctx, c.handshakeLimits()) // of a step whose bytes could not leave
 			return c.cut(err)
 		}
 		if h.needSlot {
 			// Outside the poll function, which Close waits for.
-			steps.enter()
-			h.slot = true
+			if h.needQueue {
+				queued.enter()
+				h.queued = true
+			} else {
+				steps.enter()
+				h.slot = true
+			}
 			continue
 		}
 		r := h.result
@@ -175,13 +208,24 @@ func (c *Conn) asksHost() (asks bool) {
 // others. The answers are left for the next step. No C frame, no lock and no
 // slot of the gate waits meanwhile.
 func (c *Conn) lookUp(ctx context.Context) {
-	var ids [][]byte
-	c.locked(func() error { ids = c.ssl.Lookups(); return nil })
-	found := make([]sessioncb.Answer, len(ids))
+	// Room for what a client asks for; more is allocated.
+	var idRoom [2][]byte
+	var foundRoom [2]sessioncb.Answer
+	ids, found := idRoom[:0], foundRoom[:0]
+	c.mu.Lock()
+	if c.ssl != nil {
+		ids = c.ssl.AppendLookups(ids)
+	}
+	c.mu.Unlock()
+	found = slices.Grow(found, len(ids))[:len(ids)]
 	size := 0
 	for i, id := range ids {
 		var err error
-		found[i], err = c.ctx.side.get(ctx, c.handshakeLimits(), c, id)
+		if s := c.ctx.side; immediate(s.handlers.Load().Get) {
+			found[i], err = s.getInPlace(ctx, c, id)
+		} else {
+			found[i], err = s.get(ctx, c.handshakeLimits(), c, id)
+		}
 		c.note(err)
 		size += len(found[i].Encoded()) + 16
 		if i+1 < len(ids) && c.good(id, found[i]) {
@@ -191,8 +235,12 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	allowed := c.allowEarlyData(ctx, found)
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
-	answers := make([]byte, 0, size)
-	var lives []cshim.Session
+	answers := c.hs.room[:0]
+	if size > len(c.hs.room) {
+		answers = make([]byte, 0, size)
+	}
+	var livesRoom [len(idRoom)]cshim.Session
+	lives := livesRoom[:0]
 	for _, a := range found {
 		if live := privateCopy(a.Session()); !live.IsZero() {
 			lives = append(lives, live)
@@ -210,7 +258,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 		return
 	}
 	c.ssl.AllowEarlyData(allowed)
-	c.hs.answers, c.loose.lives = answers, lives
+	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
 	// A resumption of TLS 1.2 has no public key operation.
 	c.hs.light = c.ssl.Version() == tls.VersionTLS12 && len(answers) > len(found)
 	c.hs.heavy = !c.hs.light

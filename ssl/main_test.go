@@ -18,6 +18,10 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("SESSIONCB_TEST_PROCESS") {
 	case "park":
 		runParkServer()
+	case "crowd":
+		runCrowdServer()
+	case "counts":
+		runCountedServer()
 	}
 	if err := cshim.CountAll(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

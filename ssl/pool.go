@@ -15,12 +15,14 @@ import (
 // does. Inside C a goroutine would keep a processor of Go's until the runtime's
 // monitor takes it away, which it does by looking every 20 us.
 type pool struct {
-	once sync.Once
-	ok   bool
+	once    sync.Once
+	ok      bool
+	threads int
 
 	mu    sync.Mutex
 	waits []chan struct{} // by tag
 	free  []uint32        // tags
+	steps uint64          // that were ever queued
 }
 
 // workers is the pool of this process.
@@ -31,7 +33,8 @@ var workers pool
 func (p *pool) starts() bool {
 	p.once.Do(func() {
 		var fd int
-		if fd, p.ok = cshim.StartPool(runtime.GOMAXPROCS(0)); p.ok {
+		p.threads = runtime.GOMAXPROCS(0)
+		if fd, p.ok = cshim.StartPool(p.threads); p.ok {
 			go p.deliver(os.NewFile(uintptr(fd), "eventfd"))
 		}
 	})
@@ -67,6 +70,7 @@ func (p *pool) handshake(c *cshim.Conn, fd int, answers []byte, until cshim.Unti
 func (p *pool) take() (tag uint32, done <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.steps++
 	if len(p.free) == 0 {
 		p.free = append(p.free, uint32(len(p.waits)))
 		p.waits = append(p.waits, make(chan struct{}, 1))

@@ -113,6 +113,9 @@ func (c *Conn) write(b []byte) (int, error) {
 func (c *Conn) flush() error {
 	for {
 		c.mu.Lock()
+		if c.announcing > 0 && c.stored == nil {
+			c.stored = make(chan struct{})
+		}
 		stored := c.stored
 		c.mu.Unlock()
 		if stored != nil {
@@ -212,6 +215,9 @@ func (c *Conn) pump(moved <-chan struct{}) error {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }

@@ -21,12 +21,9 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	*r = f()
 	c.ctx.side.after(r.Events)
 	if r.Sessions {
-		list := c.ssl.TakeAnnounced()
-		c.loose.announced = append(c.loose.announced, list...)
-		if c.announcing == 0 {
-			c.stored = make(chan struct{})
-		}
-		c.announcing += len(list)
+		before := len(c.loose.announced)
+		c.loose.announced = c.ssl.AppendAnnounced(c.loose.announced)
+		c.announcing += len(c.loose.announced) - before
 	}
 	switch {
 	case r.Status == cshim.Failed:
@@ -59,7 +56,13 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		h.heavy = h.result.Status == cshim.WantPool
 	}
 	if pool && h.heavy {
+		if !h.queued && !queued.try() {
+			h.needSlot, h.needQueue = true, true
+			return false, 0, 0
+		}
+		h.queued = true
 		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr.FD, h.answers, h.until) })
+		h.leave()
 	}
 	r := &h.result
 	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
@@ -74,9 +77,10 @@ func (c *Conn) handshakeStep(f func() cshim.Result) {
 		r := f()
 		c.early.accepted = c.ssl.EarlyDataAccepted()
 		clear(h.answers)
-		h.answers, c.loose.lives = nil, nil
-		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && c.host.Load().verify == VerifyNone {
-			h.heavy, h.light = false, true // the client's Finished is left, and no signature
+		h.answers = nil
+		c.loose.lives = c.loose.lives[:0]
+		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
+			h.heavy = false // the client's Finished is left, and no signature
 		}
 		return r
 	})
@@ -87,6 +91,10 @@ func (h *handshakeStep) leave() {
 	if h.slot {
 		steps.leave()
 		h.slot = false
+	}
+	if h.queued {
+		queued.leave()
+		h.queued = false
 	}
 }
 
@@ -152,10 +160,28 @@ func (c *Conn) announce(ctx context.Context, l limits) {
 	list := c.loose.announced
 	c.loose.announced = nil
 	c.mu.Unlock()
-	for _, b := range list {
-		c.note(c.ctx.side.announce(ctx, l, c, b, c.drop))
+	left := list
+	defer func() { // of a handler in place that ended this goroutine
+		if len(left) == 0 {
+			return
+		}
+		cshim.FreeSessions(left[1:])
 		c.mu.Lock()
-		if c.announcing--; c.announcing == 0 {
+		if c.announcing -= len(left); c.announcing == 0 && c.stored != nil {
+			close(c.stored)
+			c.stored = nil
+		}
+		c.mu.Unlock()
+	}()
+	for i, b := range list {
+		if s := c.ctx.side; immediate(s.handlers.Load().New) {
+			c.note(s.announceInPlace(ctx, c, b, c.drop))
+		} else {
+			c.note(s.announce(ctx, l, c, b, c.drop))
+		}
+		c.mu.Lock()
+		left = list[i+1:]
+		if c.announcing--; c.announcing == 0 && c.stored != nil {
 			close(c.stored)
 			c.stored = nil
 		}

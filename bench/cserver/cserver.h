@@ -23,7 +23,7 @@ typedef struct options {
     size_t hosts;              /* virtual hosts, each an SSL_CTX; 0: none */
     int64_t lookup_delay;      /* nanoseconds that one lookup takes */
     bool release_buffers;
-    bool plain;                /* without the allocator, the gathering and the larger read buffer */
+    bool tuned;                /* an allocator for libcrypto, gathered records, a larger read buffer */
 } options;
 
 typedef struct counters {

@@ -53,6 +53,9 @@ int wire_flush(wire *w);
  * libssl is a send. */
 void wire_gather(bool on);
 
+/* Whether getpid answers from memory. It does, unless this says no. */
+void wire_remember_pid(bool on);
+
 /* Raises the soft limit of open files to want, and the hard one if allowed.
  * Returns the limit now in force. */
 size_t wire_files(size_t want);

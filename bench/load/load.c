@@ -1,6 +1,19 @@
 /*
  * load: the load generator of the benchmark. One thread, one epoll, one JSON
- * line. What it counts and what it does not do: see bench/README.md.
+ * line on stdout.
+ *
+ * - full, resume: connect, handshake, close_notify both ways, the server's FIN,
+ *   reset. In TLS 1.3 a resuming client reads its next session before it says
+ *   close_notify. An op counts when it is complete, and as resumed or full by
+ *   what SSL_session_reused says; a resumption where none was offered is a
+ *   failure. Latency is from connect to the end of the handshake.
+ * - echo: a message there and back. The server is to run -work echo.
+ * - down, up: bulk data, ops are 16 KiB. Up counts what was written.
+ * - idle: each connection has one echo and then idles until stdin ends.
+ *
+ * It leaves out what costs a client time and a server nothing to be spared
+ * (skip.c, pid.c, alloc.h): to check the server's signature, to make a new key
+ * share, to parse the same certificate again. -v tells how often.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -208,6 +221,8 @@ typedef struct window {
     int64_t wall, server, client;
 } window;
 
+static int64_t spun;           /* time in which there was nothing to do */
+
 static int64_t read_clock(clockid_t id, const char *whose)
 {
     struct timespec t;
@@ -227,21 +242,35 @@ static window read_clocks(const options *o)
         die("-pid");
     }
     return (window){ now_ns(), read_clock(server, "the server's CPU clock"),
-                     read_clock(CLOCK_PROCESS_CPUTIME_ID, "own CPU clock") };
+                     read_clock(CLOCK_PROCESS_CPUTIME_ID, "own CPU clock") - spun };
 }
 
-/* One round of the event loop, which waits ms milliseconds at most. */
-static void turn(int epoll, int ms)
+/*
+ * One round of the event loop, which waits ms milliseconds at most. With spin it
+ * asks again and again in place of waiting: what wakes a processor that sleeps is
+ * the server's send, at a price that depends on how the machine is virtualized,
+ * and the quicker a server the less often it would pay.
+ */
+static void turn(int epoll, int ms, bool spin)
 {
     static struct epoll_event events[EVENTS];
     static bool again;
-    int n = epoll_wait(epoll, events, EVENTS, again ? 0 : ms);
+    int64_t asked = spin ? now_ns() : 0;
+    int n = epoll_wait(epoll, events, EVENTS, again || spin ? 0 : ms);
 
+    if (n == 0 && spin && !again)
+        spun += now_ns() - asked;
     if (n < 0 && errno != EINTR)
         die("epoll_wait");
     for (int i = 0; i < n; i++)
         slot_event(events[i].data.ptr, events[i].events);
     again = slots_again();
+}
+
+/* One connection alone is a conversation: each side sleeps while the other talks. */
+static bool spins(const options *o)
+{
+    return o->work != IDLE && o->conns > 1;
 }
 
 /* Opens all slots and waits until the warm-up is over and each slot is warm. */
@@ -254,7 +283,7 @@ static void warm_up(int epoll, const options *o)
     while (now_ns() < end || slots_warm() < o->conns) {
         while (started < o->conns && started - slots_warm() < OPENING)
             slot_start(started++);
-        turn(epoll, 10);
+        turn(epoll, 10, spins(o));
         if (now_ns() > end + patience || counted.failed > o->conns) {
             fprintf(stderr, "load: %zu of %zu connections are warm, %llu failed\n", slots_warm(), o->conns,
                     (unsigned long long)counted.failed);
@@ -275,7 +304,8 @@ static void report(const options *o, window a, window b, const counters *c)
            latency_quantile(0.5), latency_quantile(0.99));
     fflush(stdout);
     if (o->verbose)
-        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, %lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
+        fprintf(stderr, "load: answered here, since the start: %lu calls of EVP_DigestVerify, "
+                "%lu of EVP_PKEY_keygen, %lu of d2i_X509\n",
                 skipped_verify, skipped_keygen, skipped_parse);
 }
 
@@ -319,7 +349,7 @@ int main(int argc, char **argv)
         latency_clear();
         a = read_clocks(&o);
         while (now_ns() - a.wall < (int64_t)(o.seconds * 1e9))
-            turn(epoll, 10);
+            turn(epoll, 10, spins(&o));
     }
     b = read_clocks(&o);
     seen = counted;
@@ -329,7 +359,7 @@ int main(int argc, char **argv)
     slots_stop();
     deadline = now_ns() + PATIENCE * INT64_C(1000000000);
     while (slots_open() > 0 && now_ns() < deadline)
-        turn(epoll, 10);
+        turn(epoll, 10, spins(&o));
     if (counted.failed > seen.failed)
         fprintf(stderr, "load: %llu more failed after the window\n", (unsigned long long)(counted.failed - seen.failed));
     slots_free();

@@ -5,8 +5,6 @@
  */
 #include <dlfcn.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -99,14 +97,4 @@ X509 *d2i_X509(X509 **x, const unsigned char **in, long len)
         last.x = NULL;
     }
     return parsed;
-}
-
-/* libcrypto asks for it before each random number, to see a fork. */
-pid_t getpid(void)
-{
-    static pid_t pid;
-
-    if (pid == 0)
-        pid = (pid_t)syscall(SYS_getpid);
-    return pid;
 }

@@ -1,6 +1,5 @@
 /*
- * The slots. A slot makes one connection at a time and goes on with it until
- * libssl wants bytes that are not there.
+ * The slots. A slot has one connection at a time.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -12,43 +11,11 @@
 
 #include <openssl/err.h>
 
-#include "load.h"
-#include "wire.h"
+#include "slot.h"
 
-enum {
-    CHUNK = 16 << 10,
-    TURN = 32,                 /* reads or writes in one go */
-    FIRST_SOURCE = 2, LAST_SOURCE = 50  /* 127.0.0.x */
-};
+enum { FIRST_SOURCE = 2, LAST_SOURCE = 50 };   /* 127.0.0.x */
 
-typedef enum { SHUT, HANDSHAKE, TICKET, BYE, ECHO_WRITE, ECHO_READ, DOWN_START, DOWN_READ, UP_WRITE, IDLING } phase;
-
-typedef struct slot {
-    wire wire;
-    SSL *ssl;
-    SSL_SESSION *session;      /* the newest; owned. NULL: none yet */
-    phase phase;
-    bool offered, reused, fresh, warm, again, wants_out;
-    size_t got;                /* of the echo that is being read */
-    int64_t began;
-    struct slot *next;         /* in the list of those that had their turn */
-} slot;
-
-typedef enum { WAIT, TURN_OVER, DONE, FAILED } outcome;
-
-counters counted;
-
-static struct {
-    SSL_CTX *ctx;
-    const options *o;
-    int epoll;
-    bool stopping;
-    slot *all, *again;
-    size_t warm, open;
-    unsigned char *message;
-} load;
-
-static unsigned char chunk[CHUNK];
+slots load;
 
 static int new_session(SSL *ssl, SSL_SESSION *s)
 {
@@ -73,29 +40,6 @@ void slots_setup(SSL_CTX *ctx, int epoll, const options *o)
     if (o->work == RESUME) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(ctx, new_session);
-    }
-}
-
-/* The op of t failed. The first error of all is told. */
-static void failed(slot *t, const char *what)
-{
-    static bool told;
-    int error = errno;
-
-    if (!told) {
-        fprintf(stderr, "load: slot %zu: %s: errno %d\n", (size_t)(t - load.all), what, error);
-        ERR_print_errors_fp(stderr);
-        told = true;
-    }
-    ERR_clear_error();
-    counted.failed++;
-}
-
-static void warm(slot *t)
-{
-    if (!t->warm) {
-        t->warm = true;
-        load.warm++;
     }
 }
 
@@ -144,230 +88,6 @@ static void shut(slot *t, bool clean)
     }
     t->phase = SHUT;
     load.open--;
-}
-
-static outcome stopped(slot *t, int r, const char *what)
-{
-    int error = SSL_get_error(t->ssl, r);
-
-    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
-        return WAIT;
-    failed(t, error == SSL_ERROR_ZERO_RETURN ? "the server closed" : what);
-    return FAILED;
-}
-
-static outcome say_bye(slot *t)
-{
-    if (SSL_shutdown(t->ssl) < 0) {
-        failed(t, "SSL_shutdown");
-        return FAILED;
-    }
-    t->phase = BYE;
-    return TURN_OVER;
-}
-
-/* The handshake is complete: checks how, and says what comes next. */
-static outcome shaken(slot *t)
-{
-    static const phase next[] = { [ECHO] = ECHO_WRITE, [IDLE] = ECHO_WRITE, [DOWN] = DOWN_START, [UP] = UP_WRITE };
-
-    t->reused = SSL_session_reused(t->ssl) != 0;
-    latency_add(now_ns() - t->began);
-    switch (load.o->work) {
-    case FULL:
-        if (t->reused) {
-            failed(t, "a session was resumed and none offered");
-            return FAILED;
-        }
-        return say_bye(t);
-    case RESUME:
-        if (load.o->version == TLS1_3_VERSION) {
-            t->phase = TICKET;
-            return TURN_OVER;
-        }
-        /* The newest one, be it a renewed ticket, which is not announced. */
-        SSL_SESSION_free(t->session);
-        t->session = SSL_get1_session(t->ssl);
-        return say_bye(t);
-    default:
-        if (load.o->work != IDLE)
-            warm(t);
-        t->phase = next[load.o->work];
-        return TURN_OVER;
-    }
-}
-
-static outcome handshake(slot *t)
-{
-    int r = SSL_connect(t->ssl);
-
-    return r == 1 ? shaken(t) : stopped(t, r, "handshake");
-}
-
-/* TLS 1.3: reads until the session came. */
-static outcome ticket(slot *t)
-{
-    int r = SSL_read(t->ssl, chunk, CHUNK);
-
-    if (r > 0) {
-        failed(t, "data instead of a ticket");
-        return FAILED;
-    }
-    if (t->fresh)
-        return say_bye(t);
-    return stopped(t, r, "reading the ticket");
-}
-
-/* Reads to the server's close_notify, and its end. */
-static outcome bye(slot *t)
-{
-    int r = SSL_read(t->ssl, chunk, CHUNK);
-
-    if (r > 0) {
-        failed(t, "data after close_notify");
-        return FAILED;
-    }
-    if (SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ)
-        return WAIT;
-    if (SSL_get_error(t->ssl, r) != SSL_ERROR_ZERO_RETURN) {
-        failed(t, "waiting for the end");
-        return FAILED;
-    }
-    /* close_notify came. The FIN is behind it, and epoll tells it. */
-    if (!t->wire.ended && !t->wire.eof)
-        return WAIT;
-    counted.ops++;
-    if (t->reused)
-        counted.resumed++;
-    else
-        counted.full++;
-    /* Only now: a window that opens counts no end of a full handshake of the warm-up. */
-    warm(t);
-    return DONE;
-}
-
-/* One echo, and then it is warm: the server is done with the handshake too, so
- * that no more of them are under way than the load generator lets be. */
-static outcome settle(slot *t)
-{
-    if (t->reused)
-        counted.resumed++;
-    else
-        counted.full++;
-    warm(t);
-    t->phase = IDLING;
-    return TURN_OVER;
-}
-
-static outcome echo(slot *t)
-{
-    for (int i = 0; i < TURN; i++) {
-        int r;
-
-        if (t->phase == ECHO_WRITE) {
-            if (load.stopping)
-                return say_bye(t);
-            t->began = now_ns();
-            t->got = 0;
-            r = SSL_write(t->ssl, load.message, (int)load.o->size);
-            if (r <= 0)
-                return stopped(t, r, "write");
-            t->phase = ECHO_READ;
-        }
-        r = SSL_read(t->ssl, chunk, CHUNK);
-        if (r <= 0)
-            return stopped(t, r, "read");
-        t->got += (size_t)r;
-        if (t->got < load.o->size)
-            continue;
-        if (t->got > load.o->size) {
-            failed(t, "more came back than was sent");
-            return FAILED;
-        }
-        counted.ops++;
-        counted.bytes += load.o->size;
-        if (load.o->work == IDLE)
-            return settle(t);
-        latency_add(now_ns() - t->began);
-        t->phase = ECHO_WRITE;
-    }
-    return TURN_OVER;
-}
-
-static outcome down(slot *t)
-{
-    if (t->phase == DOWN_START) {
-        int r = SSL_write(t->ssl, "", 1);
-
-        if (r <= 0)
-            return stopped(t, r, "write");
-        t->phase = DOWN_READ;
-    }
-    for (int i = 0; i < TURN; i++) {
-        int r;
-
-        if (load.stopping)
-            return DONE;
-        r = SSL_read(t->ssl, chunk, CHUNK);
-        if (r <= 0)
-            return stopped(t, r, "read");
-        counted.bytes += (uint64_t)r;
-        counted.ops = counted.bytes / CHUNK;
-    }
-    return TURN_OVER;
-}
-
-static outcome up(slot *t)
-{
-    for (int i = 0; i < TURN; i++) {
-        int r;
-
-        if (load.stopping)
-            return DONE;
-        r = SSL_write(t->ssl, chunk, CHUNK);
-        if (r <= 0)
-            return stopped(t, r, "write");
-        counted.bytes += (uint64_t)r;
-        counted.ops = counted.bytes / CHUNK;
-    }
-    return TURN_OVER;
-}
-
-/* A ticket may come; nothing else does. */
-static outcome idling(slot *t)
-{
-    int r = SSL_read(t->ssl, chunk, CHUNK);
-
-    if (r > 0) {
-        failed(t, "data on an idle connection");
-        return FAILED;
-    }
-    return stopped(t, r, "idle");
-}
-
-static outcome step(slot *t)
-{
-    switch (t->phase) {
-    case HANDSHAKE:
-        return handshake(t);
-    case TICKET:
-        return ticket(t);
-    case BYE:
-        return bye(t);
-    case ECHO_WRITE:
-    case ECHO_READ:
-        return echo(t);
-    case DOWN_START:
-    case DOWN_READ:
-        return down(t);
-    case UP_WRITE:
-        return up(t);
-    case IDLING:
-        return idling(t);
-    case SHUT:
-        break;
-    }
-    return DONE;
 }
 
 static void enter_again(slot *t)
@@ -453,7 +173,6 @@ static bool begin(slot *t)
         make_ssl(t);
     if (load.o->hosts > 0)
         name_host(t);
-    t->offered = t->session != NULL;
     t->fresh = t->wants_out = false;
     if (t->session != NULL && !SSL_set_session(t->ssl, t->session))
         abort();

@@ -13,6 +13,7 @@ var series = []plot.Series{
 	{Name: label("c-ref"), Color: plot.Greys[1]},
 	{Name: label("c-internal"), Color: plot.Greys[2]},
 	{Name: label("c-release"), Color: plot.Greys[1]},
+	{Name: label("c-tuned"), Color: plot.Greys[2]},
 	{Name: label(rows.Ours), Color: plot.Palette[0]},
 	{Name: label("cryptotls"), Color: plot.Palette[1]},
 	{Name: label("goopenssl"), Color: plot.Palette[2]},

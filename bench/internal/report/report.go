@@ -215,6 +215,7 @@ var labels = map[string]string{
 	"c-ref":      "C, references",
 	"c-internal": "C, OpenSSL's cache",
 	"c-release":  "C, RELEASE_BUFFERS",
+	"c-tuned":    "C, tuned",
 	"cryptotls":  "crypto/tls",
 	"goopenssl":  "go-openssl",
 	"node":       "Node",
