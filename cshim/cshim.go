@@ -53,6 +53,10 @@ func ReadGauges() Gauges {
 		handles.Load(), int64(g.ssl_ctx), int64(g.ssl), int64(g.ssl_session)}
 }
 
+// Trim gives back to the system what C code freed and malloc keeps, with glibc.
+// It reports whether there was any.
+func Trim() bool { return C.sc_trim() != 0 }
+
 // RemovalsQueued counts all calls of remove_session_cb that were queued for
 // delivery since the start. It does not cross.
 func RemovalsQueued() uint64 {

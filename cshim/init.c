@@ -1,6 +1,10 @@
 /* Start of the library, the ex_data index, and the gauges of live objects. */
 #include "shim.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 int sc_context_index = -1;
 
 atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;
@@ -39,6 +43,15 @@ int sc_gauges_count_all(void)
     return SSL_CTX_get_ex_new_index(0, &all_contexts, count_new, NULL, count_free) >= 0
         && SSL_get_ex_new_index(0, &all_ssls, count_new, NULL, count_free) >= 0
         && SSL_SESSION_get_ex_new_index(0, &all_sessions, count_new, NULL, count_free) >= 0;
+}
+
+int sc_trim(void)
+{
+#ifdef __GLIBC__
+    return malloc_trim(0);
+#else
+    return 0;
+#endif
 }
 
 void sc_gauges_read(sc_gauges *g)

@@ -630,6 +630,9 @@ typedef struct sc_gauges {
 void sc_gauges_read(sc_gauges *g);
 /* Begins to count all SSL_CTX, SSL and SSL_SESSION objects; for tests. */
 int sc_gauges_count_all(void);
+/* Gives back to the system what this process freed and malloc keeps, with glibc.
+ * It takes the lock of each arena while it looks through it. 0: there was none. */
+int sc_trim(void);
 /* All removals that were ever queued for delivery. */
 extern _Atomic uint64_t sc_removals_queued;
 extern atomic_long sc_live_contexts, sc_live_conns, sc_live_bios, sc_live_sessions;

@@ -234,7 +234,7 @@ func TestNewContextRefuses(t *testing.T) {
 		{"stateful tickets kept outside and not found", func(c *Config) {
 			c.Tickets, c.SessionCacheMode, c.SessionCallbacks.New = TicketsStateful, CacheExternal, aNew
 		}, []string{"TicketsStateful", "no session could be found"}},
-		{"unknown Tickets", func(c *Config) { c.Tickets = 3 }, []string{"Tickets", "unknown mode 3"}},
+		{"unknown Tickets", func(c *Config) { c.Tickets = 4 }, []string{"Tickets", "unknown mode 4"}},
 		{"negative Tickets", func(c *Config) { c.Tickets = -1 }, []string{"Tickets", "unknown mode -1"}},
 		{"unknown SessionCacheMode", func(c *Config) { c.SessionCacheMode = 5 }, []string{"SessionCacheMode", "unknown mode 5"}},
 		{"negative SessionCacheMode", func(c *Config) { c.SessionCacheMode = -1 }, []string{"SessionCacheMode", "unknown mode -1"}},

@@ -1,12 +1,9 @@
 package main
 
-import "github.com/sessioncb/openssl/cshim"
+import "github.com/sessioncb/openssl/ssl"
 
-// live counts what is alive of the binding, and with -count of OpenSSL itself.
+// live counts what is alive of the binding; each Conn has one SSL.
 func live() map[string]int64 {
-	g := cshim.ReadGauges()
-	return map[string]int64{
-		"contexts": g.Contexts, "conns": g.Conns, "bios": g.BIOs, "sessions": g.Sessions, "handles": g.Handles,
-		"SSL_CTX": g.SSLCTX, "SSL": g.SSL, "SSL_SESSION": g.SSLSession,
-	}
+	o := ssl.LiveObjects()
+	return map[string]int64{"contexts": o.Contexts, "conns": o.Conns, "sessions": o.Sessions}
 }

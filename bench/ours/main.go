@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sessioncb/openssl/bench/peer"
-	"github.com/sessioncb/openssl/cshim"
 	"github.com/sessioncb/openssl/sessioncb"
 	"github.com/sessioncb/openssl/sessioncb/memstore"
 	"github.com/sessioncb/openssl/ssl"
@@ -24,7 +23,6 @@ const lifetime = time.Hour
 
 var (
 	noGate bool
-	count  bool
 	hosts  int
 )
 
@@ -34,7 +32,6 @@ func main() {
 		Stores: []string{"none", "der", "ref", "internal", "tickets", "cache"},
 		Flags: func(fs *flag.FlagSet) {
 			fs.BoolVar(&noGate, "no-gate", false, "let handshakes pass the gate (ssl.Config.SlowPrivateKey)")
-			fs.BoolVar(&count, "count", false, "count every SSL_CTX, SSL and SSL_SESSION, which costs each some 50 ns")
 			fs.IntVar(&hosts, "hosts", 0, "virtual hosts, each a Context; GetConfigForClient chooses by the name")
 		},
 		New: newServer,
@@ -45,11 +42,6 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 	cfg, err := config(o, n)
 	if err != nil {
 		return nil, err
-	}
-	if count {
-		if err := cshim.CountAll(); err != nil {
-			return nil, err
-		}
 	}
 	if hosts > 0 {
 		if cfg.GetConfigForClient, err = virtual(cfg, hosts); err != nil {
@@ -72,7 +64,7 @@ func newServer(o *peer.Options, n *peer.Counters) (*peer.Server, error) {
 		// for each connection; OpenSSL has counted already (SSL_CTX_sess_hits).
 		Total: func(n *peer.Counters) { n.Resumed.Store(ctx.Stats().Hits) },
 		Live:  live,
-		Trim:  trim,
+		Trim:  ssl.FreeOSMemory,
 	}, nil
 }
 

@@ -15,7 +15,6 @@ var active = &curve{
 		"of the server's processor time.",
 	charts: []chart{
 		{name: "rate", title: "64-byte echoes by connections", y: "echoes per server-CPU-second", logX: true},
-		{name: "memory", title: "Memory by active connections", y: "KiB of RSS per connection", digs: 1, logX: true, logY: true},
 	},
 	measure: measureActive,
 }
@@ -32,9 +31,6 @@ func measureActive(ctx context.Context, b *bench, r *result) error {
 		}
 		err := t.take(ctx, &m, echo("echo", n, 64, peerC("none"), peerOurs("none")), rounds, func(run record.Run) {
 			r.add("rate", run.Peer, float64(n), perCPU(run))
-			if n >= 100 {
-				r.add("memory", run.Peer, float64(n), float64(run.RSS)/1024/float64(n))
-			}
 		})
 		if err != nil {
 			return err

@@ -11,9 +11,9 @@ import (
 type curve struct {
 	name   string // of its flag, its file and its plots
 	title  string
-	x      string // what the points are of
-	how    string // a paragraph: what is measured, and how
-	why    []string
+	x      string   // what the points are of
+	how    string   // a paragraph: what is measured, and how
+	why    []string // of bends; see why.go
 	charts []chart
 	// measure adds the curve's points to a result.
 	measure func(context.Context, *bench, *result) error

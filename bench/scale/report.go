@@ -61,11 +61,21 @@ func text(b *bytes.Buffer, c *curve, r *result) {
 		}
 	}
 	m := r.Machine
-	fmt.Fprintf(b, "\n%s, %s, %d processors, OpenSSL %s, %s, commit %.12s", r.Started.Format("2006-01-02"), m.CPU, m.CPUs, m.OpenSSL, m.Go, r.Commit)
+	fmt.Fprintf(b, "\n%s, %s, %d processors, OpenSSL %s, %s, commit %s", r.Started.Format("2006-01-02"), m.CPU, m.CPUs, m.OpenSSL, m.Go, short(r.Commit))
 	if r.Disturbed > 0 {
 		fmt.Fprintf(b, "; %d of %d rounds were disturbed", r.Disturbed, r.Rounds)
 	}
 	b.WriteString(".\n")
+}
+
+// short is the beginning of a commit, and whether files were changed since.
+func short(commit string) string {
+	head, _, changed := strings.Cut(commit, "+")
+	head = head[:min(len(head), 12)]
+	if changed {
+		head += " with changes"
+	}
+	return head
 }
 
 // table has a row for each place and a column for each line.
@@ -74,10 +84,10 @@ func table(b *bytes.Buffer, c *curve, ch chart, r *result) {
 	if len(lines) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n![%s](scale-%s-%s.svg)\n\n| %s | ", ch.title, c.name, ch.name, c.x)
+	fmt.Fprintf(b, "\n![%s](scale-%s-%s.svg)\n\n| %s |", ch.title, c.name, ch.name, c.x)
 	var xs []float64
 	for _, s := range lines {
-		fmt.Fprintf(b, "%s | ", s.Name)
+		fmt.Fprintf(b, " %s |", s.Name)
 		for _, p := range s.Points {
 			if !slices.Contains(xs, p.X) {
 				xs = append(xs, p.X)
@@ -98,7 +108,7 @@ func table(b *bytes.Buffer, c *curve, ch chart, r *result) {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(b, "\n%s.\n", strings.ToUpper(ch.y[:1])+ch.y[1:])
+	fmt.Fprintf(b, "\nIn cells: %s.\n", ch.y)
 }
 
 // lines are the series of a chart.

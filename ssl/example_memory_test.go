@@ -1,0 +1,26 @@
+package ssl_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/sessioncb/openssl/ssl"
+)
+
+// After a peak: nothing is left, and its memory goes back to the system.
+func ExampleFreeOSMemory() {
+	before := ssl.LiveObjects()
+	ctx, err := ssl.NewContext(ssl.Config{Verify: ssl.VerifyNone})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("contexts:", ssl.LiveObjects().Contexts-before.Contexts)
+	if err := ctx.Close(); err != nil {
+		log.Fatal(err)
+	}
+	ssl.FreeOSMemory()
+	fmt.Println("left:", ssl.LiveObjects().Contexts-before.Contexts)
+	// Output:
+	// contexts: 1
+	// left: 0
+}
