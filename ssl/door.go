@@ -130,8 +130,8 @@ func (d *door) fault(err error) error {
 }
 
 // Close ends accepting, and the connections that Accept did not return. It
-// returns when the address is free again, or after a second: a handler may call
-// it that C waits for.
+// returns when the address is free again, or after a second, if a thread of C is
+// that long in a step.
 func (d *door) Close() error {
 	if !d.stop() {
 		return d.fault(net.ErrClosed)
