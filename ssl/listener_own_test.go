@@ -274,9 +274,9 @@ func TestOwnListenerCloseWithClients(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		l.Close()
 		for _, nc := range clients {
-			nc.SetReadDeadline(time.Now().Add(patience))
+			nc.SetReadDeadline(time.Now().Add(patience / 3))
 			if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("Read: %v", err)
+				t.Fatalf("Read: %v", err)
 			}
 		}
 	})
