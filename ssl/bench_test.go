@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"runtime"
 	"testing"
 	"time"
 
@@ -195,4 +196,17 @@ func BenchmarkCrossings(b *testing.B) {
 			})
 		}
 	}
+}
+
+// An opCost is what one operation cost in its process.
+type opCost struct{ Allocs, Crossings int64 }
+
+// cost makes an operation, with room for what it needs, and returns what it cost.
+func cost(before, after *runtime.MemStats, f func()) opCost {
+	runtime.ReadMemStats(before)
+	crossed := runtime.NumCgoCall()
+	f()
+	crossed = runtime.NumCgoCall() - crossed
+	runtime.ReadMemStats(after)
+	return opCost{int64(after.Mallocs - before.Mallocs), crossed}
 }

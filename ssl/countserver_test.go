@@ -1,3 +1,5 @@
+//go:build !race && !asan
+
 package ssl
 
 import (
@@ -20,6 +22,12 @@ import (
 
 // The server whose costs are counted is a process of its own: the client's are
 // not counted with them, and strace may look on.
+
+// The counts are those of a plain build: the race detector's sync.Pool forgets,
+// and AddressSanitizer's compiler has more objects on the heap. The stage counts
+// of scripts/test runs them.
+
+func init() { testProcesses["counts"] = runCountedServer }
 
 // countedVisits is how many connections are counted. The least of them is what
 // an operation costs: what else happens in a process only ever adds to it.
@@ -52,14 +60,8 @@ func (o countedServer) String() string {
 	return s + "/descriptor"
 }
 
-// countedTransports are what the counts are taken over. AddressSanitizer, which
-// looks for something else, sees one.
-func countedTransports() []string {
-	if underASan {
-		return []string{"socket"}
-	}
-	return []string{"descriptor", "socket", "memory"}
-}
+// countedTransports are what the counts are taken over.
+var countedTransports = []string{"descriptor", "socket", "memory"}
 
 // over returns o with the transport of that name.
 func (o countedServer) over(transport string) countedServer {
@@ -69,9 +71,6 @@ func (o countedServer) over(transport string) countedServer {
 
 // The operations on each connection, in this order.
 var countedOps = []string{"NewConn", "Handshake", "ConnectionState", "Write", "Read", "Write16K", "ReadWaits", "Close"}
-
-// An opCost is what one operation cost in the server process.
-type opCost struct{ Allocs, Crossings int64 }
 
 // countReport is what the process says at its end.
 type countReport struct {
@@ -140,15 +139,6 @@ func (c *counter) mark(what string) { syscall.Write(c.marks, []byte("mark "+what
 func (c *counter) cost(f func()) opCost { return cost(&c.before, &c.after, f) }
 
 func (c *counter) costOfStep(f func()) opCost { return cost(&c.beforeStep, &c.afterStep, f) }
-
-func cost(before, after *runtime.MemStats, f func()) opCost {
-	runtime.ReadMemStats(before)
-	crossed := runtime.NumCgoCall()
-	f()
-	crossed = runtime.NumCgoCall() - crossed
-	runtime.ReadMemStats(after)
-	return opCost{int64(after.Mallocs - before.Mallocs), crossed}
-}
 
 func (c *counter) op(what string, counts bool, f func()) {
 	if counts {
@@ -251,17 +241,6 @@ func (c *counter) putIn(s *Conn) {
 		}
 		return run(tr)
 	}
-}
-
-// awaitBytes returns once nc has bytes to read, or its end.
-func awaitBytes(nc net.Conn) {
-	raw, err := nc.(syscall.Conn).SyscallConn()
-	check(err)
-	var b [1]byte
-	check(raw.Read(func(fd uintptr) bool {
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return err != syscall.EAGAIN
-	}))
 }
 
 // countCosts runs the server process, under a program that looks on if there is

@@ -321,3 +321,17 @@ func collect() {
 
 // goexit is runtime.Goexit where a func() is wanted.
 func goexit() { runtime.Goexit() }
+
+// The versions by names that fit a table.
+const only12, only13 = tls.VersionTLS12, tls.VersionTLS13
+
+// awaitBytes returns once nc has bytes to read, or its end.
+func awaitBytes(nc net.Conn) {
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	check(err)
+	var b [1]byte
+	check(raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err != syscall.EAGAIN
+	}))
+}

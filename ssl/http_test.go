@@ -610,9 +610,12 @@ func TestHTTPShutdown(t *testing.T) {
 	}
 }
 
-// Accept returns before any byte came, and does not shake hands.
+// Accept returns though no byte came, and does not shake hands; where threads of
+// C do, it returns when they have given the client up.
 func TestListenerAccept(t *testing.T) {
-	ctx := newContext(t, serverConfig())
+	cfg := serverConfig()
+	cfg.HandshakeTimeout = 50 * time.Millisecond
+	ctx := newContext(t, cfg)
 	path := filepath.Join(t.TempDir(), "s")
 	for _, x := range []struct{ network, address string }{{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"unix", path}} {
 		t.Run(x.network, func(t *testing.T) {

@@ -1,5 +1,0 @@
-//go:build !asan
-
-package ssl
-
-const underASan = false
