@@ -336,7 +336,7 @@ static int start_worker(worker *w)
     return 0;
 }
 
-sc_listener *sc_listen(sc_context *c, int fd, int threads, int64_t timeout)
+sc_listener *sc_listen(sc_context *c, int fd, int event, int threads, int64_t timeout)
 {
     sc_listener *l = OPENSSL_zalloc(sizeof(*l));
     int i, n;
@@ -348,14 +348,12 @@ sc_listener *sc_listen(sc_context *c, int fd, int threads, int64_t timeout)
         running++;
     n = running;
     pthread_mutex_unlock(&mu);
-    l->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (n == 0 || l->event < 0 || SSL_CTX_up_ref(c->ctx) != 1) {
-        if (l->event >= 0)
-            close(l->event);
+    if (n == 0 || SSL_CTX_up_ref(c->ctx) != 1) {
         OPENSSL_free(l);
         return NULL;
     }
     l->fd = fd;
+    l->event = event;
     l->context = c;
     l->ctx = c->ctx;
     l->timeout = timeout;
@@ -376,7 +374,6 @@ sc_listener *sc_listen(sc_context *c, int fd, int threads, int64_t timeout)
     pthread_mutex_unlock(&mu);
     if (n > 0)
         return l;
-    close(l->event);
     SSL_CTX_free(l->ctx);      /* not the last reference */
     OPENSSL_free(l);
     return NULL;

@@ -18,15 +18,12 @@ type Listener struct{ p *C.sc_listener }
 const PeerSize = C.SC_PEER
 
 // Listen takes fd, a socket that listens and does not block. A handshake ends
-// after timeout nanoseconds, unless that is 0. event becomes readable when Take,
-// Fault or Gone has something new; it is the caller's. Without memory, threads or
-// descriptors ok is false, and fd the caller's.
-func Listen(ctx *Context, fd, threads int, timeout int64) (l *Listener, event int, ok bool) {
-	p := C.sc_listen(ctx.p, C.int(fd), C.int(threads), C.int64_t(timeout))
-	if p == nil {
-		return nil, -1, false
-	}
-	return &Listener{p}, int(p.event), true
+// after timeout nanoseconds, unless that is 0. event, an Event, is borrowed until
+// Free, and written to when Take, Fault or Gone has something new. Without memory,
+// threads or descriptors ok is false, and fd the caller's.
+func Listen(ctx *Context, fd, event, threads int, timeout int64) (l *Listener, ok bool) {
+	p := C.sc_listen(ctx.p, C.int(fd), C.int(event), C.int(threads), C.int64_t(timeout))
+	return &Listener{p}, p != nil
 }
 
 // Take appends the connections that were given since the last call, in order.

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 #include "shim.h"
 
@@ -100,20 +99,14 @@ static void *work(void *arg)
     return NULL;
 }
 
-int sc_pool_start(int threads)
+int sc_pool_start(int threads, int fd)
 {
     int i, n = 0;
 
-    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event < 0)
-        return -1;
+    event = fd;
     for (i = 0; i < threads; i++)
         n += sc_thread_start(work, NULL);
-    if (n == 0) {
-        close(event);
-        return -1;
-    }
-    return event;
+    return n > 0;
 }
 
 void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned char *answers, size_t len)

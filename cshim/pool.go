@@ -12,11 +12,10 @@ import (
 	"unsafe"
 )
 
-// StartPool starts threads that run handshake steps, once in a process. The
-// descriptor that it returns, an eventfd, becomes readable when TakeSteps has some.
-func StartPool(threads int) (fd int, ok bool) {
-	fd = int(C.sc_pool_start(C.int(threads)))
-	return fd, fd >= 0
+// StartPool starts threads that run handshake steps, once in a process. event,
+// an Event, is written to when TakeSteps has some. ok is false if no thread started.
+func StartPool(threads, event int) (ok bool) {
+	return C.sc_pool_start(C.int(threads), C.int(event)) == 1
 }
 
 // SubmitHandshake queues a step of Handshake on a descriptor, without early

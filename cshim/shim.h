@@ -500,9 +500,9 @@ typedef struct sc_listener {
 
 /*
  * Accepts on fd, which it takes if it returns new; NULL: no memory, or no thread.
- * Borrows c, which is not closed and asks Go for nothing in a handshake.
+ * Borrows c, which is not closed and asks Go for nothing in a handshake, and event.
  */
-sc_listener *sc_listen(sc_context *c, int fd, int threads, int64_t timeout);
+sc_listener *sc_listen(sc_context *c, int fd, int event, int threads, int64_t timeout);
 /* Threads look at what Go changed. */
 void sc_listener_kick(sc_listener *l);
 /* The threads give all they have and leave, one by one. */
@@ -517,8 +517,8 @@ static inline sc_conn *sc_conn_of_door(sc_door *d)
 }
 
 /* pool.c: handshake steps on a descriptor, on threads of our own. */
-/* Starts the threads, once; returns the eventfd that tells of steps done, or -1. */
-int sc_pool_start(int threads);
+/* Starts the threads, once; event, an eventfd, is kept, and tells of steps done. 0: no thread. */
+int sc_pool_start(int threads, int event);
 /*
  * Borrows c until it is among those done; no other call may touch it meanwhile.
  * Borrows answers for the call, and takes the sessions in them.

@@ -1,7 +1,6 @@
 package ssl
 
 import (
-	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -15,10 +14,11 @@ import (
 // door is the net.Listener of a socket whose connections are accepted, and their
 // handshakes made, by threads of C.
 type door struct {
-	ctx    *Context
-	c      *cshim.Listener
-	addr   net.Addr
-	events *os.File
+	ctx   *Context
+	c     *cshim.Listener
+	addr  net.Addr
+	event int // a descriptor, of which ready knows
+	ready *readiness
 
 	mu     sync.Mutex // of who accepts, also while it waits
 	queue  []*cshim.Conn
@@ -39,17 +39,27 @@ func openDoor(l *net.TCPListener, ctx *Context) *door {
 	if fd < 0 {
 		return nil
 	}
-	ctx.born.Store(true)
-	c, event, ok := cshim.Listen(ctx.side.c, fd, runtime.GOMAXPROCS(0), int64(max(ctx.timeout, 0)))
-	if !ok {
+	d := &door{
+		ctx: ctx, addr: l.Addr(), ready: newReadiness(), closed: make(chan struct{}), gone: make(chan struct{}),
+	}
+	var err error
+	if d.event, err = cshim.Event(); err != nil {
 		syscall.Close(fd)
 		return nil
 	}
-	l.Close()
-	d := &door{
-		ctx: ctx, c: c, addr: l.Addr(), events: os.NewFile(uintptr(event), "eventfd"),
-		closed: make(chan struct{}), gone: make(chan struct{}),
+	ctx.born.Store(true)
+	ok := polls.add(d.event, d.ready) == nil
+	if ok {
+		d.c, ok = cshim.Listen(ctx.side.c, fd, d.event, runtime.GOMAXPROCS(0), int64(max(ctx.timeout, 0)))
 	}
+	if !ok {
+		polls.remove(d.event)
+		syscall.Close(d.event)
+		syscall.Close(fd)
+		return nil
+	}
+	polls.use()
+	l.Close()
 	doors.Lock()
 	defer doors.Unlock()
 	if doors.open == nil {
@@ -94,16 +104,11 @@ func (d *door) Addr() net.Addr { return d.addr }
 func (d *door) Accept() (net.Conn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for count := make([]byte, 8); len(d.queue) == 0; {
-		select {
-		case <-d.closed:
-			return nil, d.ended()
-		default:
+	for len(d.queue) == 0 {
+		if err := d.ready.in.wait(d.ended); err != nil {
+			return nil, err
 		}
-		if _, err := d.events.Read(count); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own: look without it
-		}
-		d.queue = d.c.Take(d.queue)
+		d.take()
 		if errno := d.c.Fault(); errno != 0 && len(d.queue) == 0 {
 			return nil, d.fault(os.NewSyscallError("accept4", errno))
 		}
@@ -115,8 +120,19 @@ func (d *door) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// ended is why Accept returns nothing.
+// take takes what C has given.
+func (d *door) take() {
+	d.ready.in.ready.Store(false) // what comes from here on is told again
+	d.queue = d.c.Take(d.queue)
+}
+
+// ended is why Accept returns nothing more, or nil.
 func (d *door) ended() error {
+	select {
+	case <-d.closed:
+	default:
+		return nil
+	}
 	d.ctx.mu.RLock()
 	defer d.ctx.mu.RUnlock()
 	if d.ctx.closed {
@@ -148,7 +164,7 @@ func (d *door) stop() (now bool) {
 	d.once.Do(func() {
 		now = true
 		close(d.closed)
-		d.events.SetReadDeadline(time.Unix(1, 0)) // Accept wakes
+		d.ready.in.wake() // Accept
 		d.c.Close()
 		go d.drain()
 	})
@@ -159,10 +175,8 @@ func (d *door) stop() (now bool) {
 func (d *door) drain() {
 	d.mu.Lock() // no Accept is left
 	defer d.mu.Unlock()
-	d.events.SetReadDeadline(time.Time{})
-	for count := make([]byte, 8); ; {
-		gone := d.c.Gone()
-		d.queue = d.c.Take(d.queue)
+	for gone := false; ; {
+		d.take()
 		for _, s := range d.queue {
 			d.conn(s).Close()
 		}
@@ -170,12 +184,15 @@ func (d *door) drain() {
 		if gone {
 			break
 		}
-		if _, err := d.events.Read(count); err != nil {
-			time.Sleep(time.Millisecond)
+		// C tells of it unless it told of something that was not taken then.
+		if gone = d.c.Gone(); !gone {
+			d.ready.in.wait(func() error { return nil })
 		}
 	}
 	d.ctx.side.after(d.c.Free())
-	d.events.Close()
+	polls.remove(d.event)
+	polls.leave()
+	syscall.Close(d.event)
 	doors.Lock()
 	delete(doors.open, d)
 	doors.Unlock()

@@ -3,6 +3,7 @@ package ssl
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // gate bounds how many handshake steps are inside C at once, to GOMAXPROCS. A
@@ -10,9 +11,12 @@ import (
 // another thread; without the gate a busy server grows 30 to 40 threads and
 // doubles its p99.
 type gate struct {
+	each   int32        // slots a processor; 0: one
+	procs  atomic.Int32 // GOMAXPROCS, as it was when the gate was last full
+	inside atomic.Int32
+
+	waiters atomic.Int32 // len(waiting), for those without mu
 	mu      sync.Mutex
-	each    int // slots a processor; 0: one
-	inside  int
 	waiting []chan struct{} // first come, first served
 }
 
@@ -22,30 +26,36 @@ var steps gate
 // queued bounds the steps in the hands of the pool: others wait where they can be ended.
 var queued = gate{each: 8}
 
-func (g *gate) most() int { return max(g.each, 1) * runtime.GOMAXPROCS(0) }
+// try takes a slot if one is free and nobody waits for it.
+func (g *gate) try() bool { return g.waiters.Load() == 0 && g.take() }
 
-// try takes a slot if one is free.
-func (g *gate) try() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside >= g.most() {
-		return false
+func (g *gate) take() bool {
+	for {
+		n := g.inside.Load()
+		if n >= g.procs.Load()*max(g.each, 1) {
+			now := int32(runtime.GOMAXPROCS(0)) // takes a lock of the runtime's
+			if g.procs.Swap(now) >= now {
+				return false
+			}
+			continue
+		}
+		if g.inside.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	g.inside++
-	return true
 }
 
 // enter waits for a slot. It must not be called inside a poll function.
 func (g *gate) enter() {
-	g.mu.Lock()
-	if g.inside < g.most() {
-		g.inside++
-		g.mu.Unlock()
+	if g.try() {
 		return
 	}
 	turn := make(chan struct{})
+	g.mu.Lock()
 	g.waiting = append(g.waiting, turn)
+	g.waiters.Add(1)
 	g.mu.Unlock()
+	g.handOut() // a slot may have been given back before it was known who waits
 	<-turn
 }
 
@@ -59,14 +69,21 @@ func (g *gate) through(gated bool, f func()) {
 	f()
 }
 
-// leave gives the slot to who waits longest, or back.
+// leave gives the slot back, to who waits longest.
 func (g *gate) leave() {
+	g.inside.Add(-1)
+	if g.waiters.Load() > 0 {
+		g.handOut()
+	}
+}
+
+// handOut gives free slots to those who wait.
+func (g *gate) handOut() {
 	g.mu.Lock()
-	if len(g.waiting) > 0 && g.inside <= g.most() {
+	defer g.mu.Unlock()
+	for len(g.waiting) > 0 && g.take() {
 		close(g.waiting[0])
 		g.waiting = g.waiting[1:]
-	} else {
-		g.inside--
+		g.waiters.Add(-1)
 	}
-	g.mu.Unlock()
 }

@@ -15,7 +15,7 @@ import (
 func (g *gate) state() (inside, waiting int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.inside, len(g.waiting)
+	return int(g.inside.Load()), len(g.waiting)
 }
 
 // gateIsFree fails the test unless all slots of the process's gate come free,

@@ -2,10 +2,8 @@ package ssl
 
 import (
 	"errors"
-	"math"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,208 +14,206 @@ import (
 // Go's own poller forgets what it knew before each wait, so that who waits must
 // have found nothing first, with a system call; this one has an epoll of its own,
 // which Go's poller watches as a whole, and remembers.
+//
+// All that is watched is in the epoll inner. A goroutine of the poller takes what
+// comes, whenever Go's poller says that there is something; while a goroutine
+// leads (see leader) it does that instead.
 type poller struct {
 	mu      sync.Mutex
-	epoll   int
-	file    *os.File     // of the epoll; nil: it was not started
-	watched []*readiness // by descriptor
-	n       int          // of them
-	added   int32        // that ever were
-	running bool         // poll is
-	idle    bool         // and is to end, unless something is watched by then
+	inner   int
+	outer   int      // an epoll of inner and of the leader's timer
+	file    *os.File // of outer, which Go's poller watches; nil: it was not started
+	watched []watch  // by descriptor
+	added   int32    // that ever were
+	users   int      // as long as there are any, the goroutine is there
+	running bool     // it is
+	unused  time.Time
+	lingers bool // it is told when it has been without users for long enough
+
+	looking sync.Mutex // of who takes from inner; it comes before mu
+	events  [128]syscall.EpollEvent
+	leader
+}
+
+// A source is told of what came to its descriptor, with the poller's lock held.
+type source interface{ told(events uint32) }
+
+type watch struct {
+	source source
+	added  int32 // an event of what had the descriptor before is not one of source
 }
 
 // polls is the poller of this process.
 var polls poller
 
-// lingers is how long the poller's goroutine outlives the last socket.
-const lingers = 50 * time.Millisecond
+// linger is how long the poller's goroutine outlives its last user.
+const linger = 50 * time.Millisecond
 
 // Go's package syscall has it as a negative number.
 const epollET = 1 << 31
 
-// start makes the epoll, unless it is there.
-func (p *poller) start() error {
+// start makes the epolls, unless they are there.
+func (p *poller) start() (err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.file != nil {
 		return nil
 	}
-	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("epoll_create1", err)
+	var fds []int
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				syscall.Close(fd)
+			}
+		}
+	}()
+	for _, made := range []struct {
+		call string
+		make func() (int, error)
+	}{
+		{"epoll_create1", newEpoll}, {"timerfd_create", cshim.Timer}, {"epoll_create1", newEpoll},
+	} {
+		fd, err := made.make()
+		if err != nil {
+			return os.NewSyscallError(made.call, err)
+		}
+		fds = append(fds, fd)
 	}
-	syscall.SetNonblock(epoll, true) // that os.NewFile gives it to Go's poller
-	file := os.NewFile(uintptr(epoll), "epoll")
+	inner, timer, outer := fds[0], fds[1], fds[2]
+	for _, w := range []struct {
+		epoll, fd int
+		events    uint32
+	}{
+		{inner, timer, syscall.EPOLLIN | epollET}, {outer, timer, syscall.EPOLLIN | epollET}, {outer, inner, innerEvents},
+	} {
+		if err := watchFD(w.epoll, syscall.EPOLL_CTL_ADD, w.fd, w.events, 0); err != nil {
+			return err
+		}
+	}
+	syscall.SetNonblock(outer, true) // that os.NewFile gives it to Go's poller
+	file := os.NewFile(uintptr(outer), "epoll")
 	if err := file.SetReadDeadline(time.Time{}); err != nil {
 		file.Close()
+		fds = fds[:2]
 		return err // Go's poller cannot watch it
 	}
-	p.epoll, p.file = epoll, file
+	p.inner, p.outer, p.timer, p.file = inner, outer, timer, file
 	return nil
 }
 
+// innerEvents are what outer tells of inner, unless somebody leads.
+const innerEvents = syscall.EPOLLIN | epollET
+
+func newEpoll() (int, error) { return syscall.EpollCreate1(syscall.EPOLL_CLOEXEC) }
+
+func watchFD(epoll, op, fd int, events uint32, added int32) error {
+	event := syscall.EpollEvent{Events: events, Fd: int32(fd), Pad: added}
+	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(epoll, op, fd, &event))
+}
+
 // add watches fd. What is there already is told as well.
-func (p *poller) add(fd int, r *readiness) error {
+func (p *poller) add(fd int, s source) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if fd >= len(p.watched) {
-		p.watched = append(p.watched, make([]*readiness, max(fd+1, 2*len(p.watched))-len(p.watched))...)
+		p.watched = append(p.watched, make([]watch, max(fd+1, 2*len(p.watched))-len(p.watched))...)
 	}
-	// An event of a socket that had the descriptor before is not one of r.
 	p.added++
-	r.added = p.added
-	event := syscall.EpollEvent{
-		Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(fd), Pad: r.added,
+	const events = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET
+	if err := watchFD(p.inner, syscall.EPOLL_CTL_ADD, fd, events, p.added); err != nil {
+		return err
 	}
-	if err := syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return os.NewSyscallError("epoll_ctl", err)
+	p.watched[fd] = watch{s, p.added}
+	return nil
+}
+
+// remove is called before fd is closed, which takes it out of the epoll.
+func (p *poller) remove(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if fd < len(p.watched) {
+		p.watched[fd] = watch{}
 	}
-	p.watched[fd] = r
-	p.n++
+}
+
+// use keeps the goroutine, until leave.
+func (p *poller) use() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users++
 	if !p.running {
 		p.running = true
 		go p.poll()
 	}
-	return nil
 }
 
-// remove is called before fd is closed.
-func (p *poller) remove(fd int) {
-	// A child that is being started may keep the descriptor open for a moment.
-	syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_DEL, fd, nil)
+func (p *poller) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watched[fd] = nil
-	p.n--
-	if p.n == 0 && !p.idle {
-		p.idle = true
-		p.file.SetReadDeadline(time.Now().Add(lingers))
+	p.users--
+	if p.users == 0 {
+		p.unused = time.Now()
+		p.lingerOn()
 	}
 }
 
-// poll waits, as long as there are sockets and a moment more.
+// lingerOn has poll look again; mu is held.
+func (p *poller) lingerOn() {
+	if !p.lingers {
+		p.lingers = true
+		p.file.SetReadDeadline(p.unused.Add(linger))
+	}
+}
+
+// poll waits, as long as there are users and a moment more.
 func (p *poller) poll() {
 	raw, _ := p.file.SyscallConn()
-	var events [128]syscall.EpollEvent
 	for {
-		err := raw.Read(func(fd uintptr) bool {
-			for p.take(fd, events[:]) == len(events) {
-			}
+		err := raw.Read(func(uintptr) bool {
+			p.look()
 			return false
 		})
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own
 		}
 		p.mu.Lock()
-		p.idle = false
+		p.lingers = false
 		p.file.SetReadDeadline(time.Time{})
-		if p.n == 0 {
-			p.running = false
-			p.mu.Unlock()
-			return
+		if p.users == 0 {
+			if time.Since(p.unused) >= linger {
+				p.running = false
+				p.mu.Unlock()
+				return
+			}
+			p.lingerOn()
 		}
 		p.mu.Unlock()
 	}
 }
 
-// take tells of what there is now, and returns how many events that were.
-func (p *poller) take(fd uintptr, events []syscall.EpollEvent) int {
-	n := cshim.EpollEvents(fd, events)
+// look tells of what there is now.
+func (p *poller) look() {
+	p.looking.Lock()
+	defer p.looking.Unlock()
+	if p.term {
+		p.endTerm()
+	}
+	for n := len(p.events); n == len(p.events); {
+		n = cshim.EpollEvents(p.inner, p.events[:])
+		p.tell(p.events[:n])
+	}
+}
+
+// tell says whether the leader's time is over.
+func (p *poller) tell(events []syscall.EpollEvent) (over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, e := range events[:n] {
-		if r := p.watched[e.Fd]; r != nil && r.added == e.Pad {
-			r.tell(e.Events)
+	for _, e := range events {
+		if int(e.Fd) == p.timer {
+			over = true
+		} else if w := p.watched[e.Fd]; w.source != nil && w.added == e.Pad {
+			w.source.told(e.Events)
 		}
 	}
-	return n
-}
-
-// readiness is what is known of a socket.
-type readiness struct {
-	in, out half
-	added   int32
-}
-
-func (r *readiness) tell(events uint32) {
-	// EPOLLERR alone may be news of a socket that lives on.
-	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		r.in.tell(events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP) != 0)
-	}
-	if events&(syscall.EPOLLOUT|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		r.out.tell(events&syscall.EPOLLHUP != 0)
-	}
-}
-
-// A half is one direction.
-type half struct {
-	using    sync.Mutex // of who tries and waits; the others below are for anybody
-	ready    atomic.Bool
-	ended    atomic.Bool   // for good: no more is told
-	turn     chan struct{} // has a token when there is something to look at
-	deadline atomic.Int64  // of sinceStart; 0: none
-	mu       sync.Mutex    // of timer
-	timer    *time.Timer
-}
-
-func (h *half) tell(ended bool) {
-	if ended {
-		h.ended.Store(true)
-	}
-	if !h.ready.Swap(true) || ended {
-		h.wake()
-	}
-}
-
-func (h *half) wake() {
-	select {
-	case h.turn <- struct{}{}:
-	default:
-	}
-}
-
-var processStart = time.Now()
-
-// sinceStart is the monotonic clock.
-func sinceStart() int64 { return int64(time.Since(processStart)) }
-
-func (h *half) setDeadline(t time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t.IsZero() {
-		h.deadline.Store(0)
-		if h.timer != nil {
-			h.timer.Stop()
-		}
-		return
-	}
-	left := time.Until(t)
-	at := max(sinceStart()+int64(left), 1)
-	if left > 0 && at == 1 {
-		at = math.MaxInt64 // centuries
-	}
-	h.deadline.Store(at)
-	switch {
-	case left <= 0:
-		h.wake()
-	case h.timer == nil:
-		h.timer = time.AfterFunc(left, h.wake)
-	default:
-		h.timer.Reset(left)
-	}
-}
-
-func (h *half) late() bool {
-	d := h.deadline.Load()
-	return d != 0 && sinceStart() >= d
-}
-
-func (h *half) stop() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.timer != nil {
-		h.timer.Stop()
-	}
-	h.wake()
+	return over
 }

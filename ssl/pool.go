@@ -1,10 +1,9 @@
 package ssl
 
 import (
-	"os"
 	"runtime"
 	"sync"
-	"time"
+	"syscall"
 
 	"github.com/sessioncb/openssl/cshim"
 )
@@ -19,16 +18,12 @@ type pool struct {
 	ok      bool
 	threads int
 
-	mu      sync.Mutex
-	waits   []chan struct{} // by tag
-	free    []uint32        // tags
-	pending int             // steps that nobody was told of yet
-	steps   uint64          // that were ever queued
+	mu    sync.Mutex
+	waits []chan struct{} // by tag
+	free  []uint32        // tags
+	steps uint64          // that were ever queued
 
-	// Of deliver alone.
-	events *os.File
-	count  [8]byte
-	tags   []uint32
+	tags []uint32 // of told alone
 }
 
 // workers is the pool of this process.
@@ -38,41 +33,38 @@ var workers pool
 // there is none, and all steps are made in place.
 func (p *pool) starts() bool {
 	p.once.Do(func() {
-		var fd int
+		if polls.start() != nil {
+			return
+		}
+		event, err := cshim.Event()
+		if err != nil {
+			return
+		}
 		p.threads = runtime.GOMAXPROCS(0)
-		if fd, p.ok = cshim.StartPool(p.threads); p.ok {
-			p.events = os.NewFile(uintptr(fd), "eventfd")
+		p.ok = polls.add(event, p) == nil && cshim.StartPool(p.threads, event)
+		if !p.ok {
+			polls.remove(event)
+			syscall.Close(event)
 		}
 	})
 	return p.ok
 }
 
-// deliverSteps wakes those whose step is done, as long as there are steps: a
-// program without handshakes has no goroutine of this package.
-func deliverSteps() { workers.deliver() }
-
-func (p *pool) deliver() {
-	for {
-		if _, err := p.events.Read(p.count[:]); err != nil {
-			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own: look without it
-		}
-		p.tags = cshim.TakeSteps(p.tags[:0])
-		p.mu.Lock()
-		for _, tag := range p.tags {
-			p.waits[tag] <- struct{}{}
-		}
-		p.pending -= len(p.tags)
-		last := p.pending == 0
-		p.mu.Unlock()
-		if last {
-			return
-		}
+// told wakes those whose step is done.
+func (p *pool) told(uint32) {
+	p.tags = cshim.TakeSteps(p.tags[:0])
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tag := range p.tags {
+		p.waits[tag] <- struct{}{}
 	}
 }
 
 // handshake makes a step on the pool and waits for it, behind the steps that
 // came before it.
 func (p *pool) handshake(c *cshim.Conn, io cshim.IO, answers []byte, until cshim.Until) cshim.Result {
+	polls.use() // a program without handshakes has no goroutine of this package
+	defer polls.leave()
 	tag, done := p.take()
 	c.SubmitHandshake(io, answers, until, tag)
 	<-done
@@ -84,10 +76,6 @@ func (p *pool) take() (tag uint32, done <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.steps++
-	p.pending++
-	if p.pending == 1 {
-		go deliverSteps()
-	}
 	if len(p.free) == 0 {
 		p.free = append(p.free, uint32(len(p.waits)))
 		p.waits = append(p.waits, make(chan struct{}, 1))

@@ -45,7 +45,7 @@ var (
 
 // newSocket takes fd.
 func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *socket {
-	r := &readiness{in: half{turn: make(chan struct{}, 1)}, out: half{turn: make(chan struct{}, 1)}}
+	r := newReadiness()
 	r.in.ready.Store(true)
 	r.out.ready.Store(true)
 	r.in.ended.Store(over)
@@ -57,10 +57,11 @@ func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *
 // discard closes the descriptor of a socket that nobody closed.
 func (r *readiness) discard(fd int) {
 	polls.mu.Lock()
-	watched := fd < len(polls.watched) && polls.watched[fd] == r
+	watched := fd < len(polls.watched) && polls.watched[fd].source == source(r)
 	polls.mu.Unlock()
 	if watched {
 		polls.remove(fd)
+		polls.leave()
 	}
 	syscall.Close(fd)
 }
@@ -79,6 +80,7 @@ func (s *socket) leave() {
 		s.cleanup.Stop()
 		if s.watched.Load() {
 			polls.remove(s.fd)
+			polls.leave()
 		}
 		syscall.Close(s.fd)
 	}
@@ -147,16 +149,15 @@ func (s *socket) wait(op string, h *half) error {
 			return s.fault(op, err)
 		}
 	}
-	for !h.ready.Load() && !h.ended.Load() {
+	return h.wait(func() error {
 		switch {
 		case s.state.Load()&ending != 0:
 			return s.fault(op, net.ErrClosed)
 		case h.late():
 			return s.fault(op, os.ErrDeadlineExceeded)
 		}
-		<-h.turn
-	}
-	return nil
+		return nil
+	})
 }
 
 // giveToPoller is for the first wait: not all connections come to one.
@@ -176,6 +177,7 @@ func (s *socket) giveToPoller() error {
 	if err := polls.add(s.fd, s.readiness); err != nil {
 		return err
 	}
+	polls.use()
 	s.watched.Store(true)
 	return nil
 }

@@ -43,13 +43,17 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		c.handshakeStep(func() cshim.Result { return c.ssl.StepResult() })
 		return false, h.result.In, 0
 	}
+	untouched := 0 // of a descriptor
+	if tr.Quiet {
+		untouched = 1
+	}
 	gated := c.host.Load().gated
 	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
 	if !pool || !h.heavy {
 		if gated && !h.slot {
 			if !steps.try() {
 				h.needSlot = true
-				return false, 0, 0
+				return false, untouched, 0
 			}
 			h.slot = true
 		}
@@ -63,7 +67,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	if pool && h.heavy {
 		if !h.queued && !queued.try() {
 			h.needSlot, h.needQueue = true, true
-			return false, 0, 0
+			return false, untouched, 0
 		}
 		h.queued = true
 		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr, h.answers, h.until) })

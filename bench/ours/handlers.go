@@ -14,13 +14,24 @@ import (
 func external(cfg *ssl.Config, put sessioncb.NewHandlerFunc, get finder, o *peer.Options, n *peer.Counters) {
 	cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = ssl.CacheExternal, ssl.TicketsStateful, 1
 	cfg.SessionCallbacks = sessioncb.Callbacks{
-		New: sessioncb.NewHandlerFunc(func(ctx context.Context, c sessioncb.Conn, s sessioncb.Session) bool {
-			n.Stored.Add(1)
-			return put(ctx, c, s)
-		}),
+		New: &putter{put, n},
 		Get: &counted{finds: get, delay: o.LookupDelay, n: n},
 	}
 }
+
+// putter is a NewHandler that counts.
+type putter struct {
+	puts sessioncb.NewHandlerFunc
+	n    *peer.Counters
+}
+
+func (h *putter) NewSession(ctx context.Context, c sessioncb.Conn, s sessioncb.Session) bool {
+	h.n.Stored.Add(1)
+	return h.puts(ctx, c, s)
+}
+
+// Immediate says that a table in memory never waits, as it does not in C.
+func (h *putter) Immediate() bool { return true }
 
 // A finder answers with the session of an id.
 type finder func(id []byte) (sessioncb.Answer, bool)
@@ -31,6 +42,9 @@ type counted struct {
 	delay time.Duration
 	n     *peer.Counters
 }
+
+// Immediate says that a table in memory never waits, as it does not in C.
+func (h *counted) Immediate() bool { return h.delay == 0 }
 
 func (h *counted) GetSession(_ context.Context, _ sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
 	h.n.Lookups.Add(1)
