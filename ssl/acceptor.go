@@ -22,7 +22,9 @@ func newAcceptor(l *net.TCPListener) *acceptor {
 		return nil
 	}
 	l.Close()
-	return &acceptor{l.Addr(), newSocket(fd, [cshim.PeerSize]byte{}, false, l.Addr())}
+	s := newSocket(fd, [cshim.PeerSize]byte{}, false, l.Addr())
+	s.shared.Store(true) // a child that takes over the service may have it
+	return &acceptor{l.Addr(), s}
 }
 
 // Addr is that of the net.TCPListener.

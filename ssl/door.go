@@ -53,7 +53,7 @@ func openDoor(l *net.TCPListener, ctx *Context) *door {
 		d.c, ok = cshim.Listen(ctx.side.c, fd, d.event, runtime.GOMAXPROCS(0), int64(max(ctx.timeout, 0)))
 	}
 	if !ok {
-		polls.remove(d.event)
+		polls.remove(d.event, d.ready, false)
 		syscall.Close(d.event)
 		syscall.Close(fd)
 		return nil
@@ -105,7 +105,11 @@ func (d *door) Accept() (net.Conn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.queue) == 0 {
-		if err := d.ready.in.wait(d.ended); err != nil {
+		// C's side is there as long as d is not closed, and this holds mu.
+		if err := d.over(); err != nil {
+			return nil, err
+		}
+		if err := d.ready.in.wait(d.over); err != nil {
 			return nil, err
 		}
 		d.take()
@@ -116,8 +120,7 @@ func (d *door) Accept() (net.Conn, error) {
 	s := d.queue[0]
 	d.queue = d.queue[1:]
 	d.c.Taken()
-	c := d.conn(s)
-	return c, nil
+	return d.conn(s), nil
 }
 
 // take takes what C has given.
@@ -126,8 +129,8 @@ func (d *door) take() {
 	d.queue = d.c.Take(d.queue)
 }
 
-// ended is why Accept returns nothing more, or nil.
-func (d *door) ended() error {
+// over is why Accept returns nothing more, or nil.
+func (d *door) over() error {
 	select {
 	case <-d.closed:
 	default:
@@ -190,7 +193,7 @@ func (d *door) drain() {
 		}
 	}
 	d.ctx.side.after(d.c.Free())
-	polls.remove(d.event)
+	polls.remove(d.event, d.ready, false)
 	polls.leave()
 	syscall.Close(d.event)
 	doors.Lock()

@@ -287,3 +287,14 @@ func TestGateAfterALoad(t *testing.T) {
 	wg.Wait()
 	gateIsFree(t)
 }
+
+// A GOMAXPROCS that falls is known at once.
+func TestGateFalls(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(5))
+	var g gate
+	g.enter()
+	runtime.GOMAXPROCS(2)
+	if !g.try() || g.try() {
+		t.Errorf("%d are inside with 2 processors, want 2", g.inside.Load())
+	}
+}

@@ -8,8 +8,8 @@ import (
 	"github.com/sessioncb/openssl/cshim"
 )
 
-// A leader is a goroutine that waits for bytes, and does so inside epoll_wait, in
-// the place of the poller's goroutine. On a server with little to do that is the
+// A leader is a goroutine that is about to wait, and does so inside epoll_wait, in
+// the place of the poller's goroutine. On a server with little to do it is the
 // one that runs next: it goes on without a change of goroutines, and Go's
 // scheduler, which costs more than all the rest when it has nothing to do, never
 // finds that out.
@@ -17,19 +17,24 @@ import (
 // Meanwhile the thread keeps its processor of Go's from other goroutines, and
 // with GOMAXPROCS 1 from Go's poller. So there is a limit: a term, after which
 // those have their turn; and there is no term when other goroutines want to run,
-// nor after terms in which little came.
+// nor after terms in which little came. The end of a leader's wait that is not an
+// event (Close, a deadline) is seen at the end of the term.
 type leader struct {
-	timer  int  // a timerfd, which ends the term
-	term   bool // outer does not tell of inner
-	terms  int  // that ever were
-	came   int  // in this term, for who led
-	pause  int  // as many waits without a term are left
-	pauses int  // as many there were last time
+	timer  int   // a timerfd, which ends the term
+	term   bool  // outer does not tell of inner
+	ends   int64 // of the term, sinceStart
+	next   *half // who leads in the next term, as soon as Go's poller has had its turn
+	came   int   // in this term, for who led
+	row    int   // of terms, in which no goroutine had to be looked for
+	pause  int   // as many waits without a term are left
+	pauses int   // as many there were last time
+	terms  int   // that ever were, for tests
 }
 
 const (
 	termLength = 500 * time.Microsecond
-	worthIt    = 6                      // events in a term
+	worthIt    = 3                      // events in a term
+	mostInARow = 64                     // terms
 	mostPauses = 512                    // waits
 	isBusy     = 100 * time.Microsecond // that other goroutines run, when they are let
 )
@@ -37,20 +42,20 @@ const (
 // lead waits in the poller's place, for h among others. It says whether h is to
 // be looked at again; if not, it is told.
 func (p *poller) lead(h *half) bool {
-	if !p.looking.TryLock() {
-		return false
-	}
-	defer p.looking.Unlock()
-	if !p.term && p.pause > 0 {
-		p.pause--
+	if !p.mayLead() {
 		return false
 	}
 	began := sinceStart()
 	runtime.Gosched()
+	busy := sinceStart()-began > int64(isBusy)
+	if !p.looking.TryLock() {
+		return false
+	}
+	defer p.looking.Unlock()
 	switch {
 	case h.ready.Load():
 		return true
-	case sinceStart()-began > int64(isBusy):
+	case busy:
 		p.came = 0 // others are the better for it
 		p.endTerm()
 		return false
@@ -59,37 +64,77 @@ func (p *poller) lead(h *half) bool {
 	}
 	n := cshim.EpollWait(p.inner, p.events[:])
 	over := p.tell(p.events[:n])
-	again := h.ready.Load()
-	if again {
+	if h.ready.Load() {
 		p.came++
 	}
-	if over {
-		p.endTerm()
-		return again
+	if !over {
+		return true
 	}
-	return true
+	if p.came >= worthIt && p.row < mostInARow {
+		p.next = h
+	} else {
+		p.endTerm()
+	}
+	return false
 }
 
+// mayLead counts the pauses.
+func (p *poller) mayLead() bool {
+	if !p.looking.TryLock() {
+		return false
+	}
+	defer p.looking.Unlock()
+	switch {
+	case p.next != nil:
+		return false
+	case p.term || p.pause == 0:
+		return true
+	}
+	p.pause--
+	return false
+}
+
+// beginTerm leaves it to the timer to wake the poller's goroutine.
 func (p *poller) beginTerm() bool {
 	if watchFD(p.outer, syscall.EPOLL_CTL_MOD, p.inner, 0, 0) != nil {
 		return false
 	}
-	cshim.SetTimer(p.timer, int64(termLength))
-	p.term, p.came = true, 0
-	p.terms++
+	p.term, p.row = true, 0
+	p.startTerm()
 	return true
 }
 
-// endTerm lets the poller's goroutine be told again, also of what is there already.
+func (p *poller) startTerm() {
+	p.came = 0
+	p.terms++
+	p.ends = sinceStart() + int64(termLength)
+	cshim.SetTimer(p.timer, int64(termLength))
+}
+
+// nextTerm is called by the poller's goroutine, which the timer has woken. Go's
+// poller, and who waits for that, had its turn, and Go's scheduler found
+// something to do: were there nothing, that would cost as much as some 50
+// requests, since the runtime's monitor begins anew.
+func (p *poller) nextTerm() {
+	p.takeAll()
+	p.row++
+	p.startTerm()
+	p.next.wake()
+	p.next = nil
+}
+
+// endTerm lets the poller's goroutine be told of what comes, and tells of what is
+// there already: outer does not.
 func (p *poller) endTerm() {
 	if p.term {
-		p.term = false
+		p.term, p.next = false, nil
 		watchFD(p.outer, syscall.EPOLL_CTL_MOD, p.inner, innerEvents, 0)
+		p.takeAll()
 	}
 	if p.came >= worthIt {
 		p.pauses = 0
 	} else {
 		p.pauses = min(2*p.pauses+1, mostPauses)
 	}
-	p.pause = p.pauses
+	p.pause = max(p.pauses, 1) // so that this one waits as others do
 }

@@ -428,6 +428,48 @@ func TestOwnListenerNoDescriptors(t *testing.T) {
 	})
 }
 
+// Accept of a closed listener does not look at what C had, whatever it was told.
+func TestDoorAcceptAfterClose(t *testing.T) {
+	l, err := Listen("tcp", "127.0.0.1:0", newContext(t, serverConfig()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := l.Listener.(*door)
+	l.Close()
+	<-d.gone
+	d.ready.in.ready.Store(true)
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v", err)
+	}
+}
+
+// A socket of which somebody has another descriptor is no longer watched after Close.
+func TestSocketShared(t *testing.T) {
+	s, peer := ownSocket(t)
+	raw, err := s.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, other := -1, -1
+	raw.Control(func(of uintptr) { fd = int(of); other, err = syscall.Dup(int(of)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(other)
+	s.Close()
+	polls.looking.Lock() // nobody else takes what comes
+	defer polls.looking.Unlock()
+	peer.Write([]byte("a"))
+	if n, err := syscall.Read(other, make([]byte, 1)); n != 1 && err != syscall.EAGAIN {
+		t.Fatalf("the other descriptor: %d bytes, %v", n, err)
+	}
+	for _, e := range polls.events[:cshim.EpollEvents(polls.inner, polls.events[:])] {
+		if int(e.Fd) == fd {
+			t.Errorf("there is an event: %#x", e.Events)
+		}
+	}
+}
+
 // A forgotten Conn of a Listener is freed, and its descriptor closed.
 func TestOwnListenerForgotten(t *testing.T) {
 	eachListener(t, nil, func(t *testing.T, l *Listener, _ *Context) {

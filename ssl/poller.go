@@ -21,14 +21,14 @@ import (
 type poller struct {
 	mu      sync.Mutex
 	inner   int
-	outer   int      // an epoll of inner and of the leader's timer
-	file    *os.File // of outer, which Go's poller watches; nil: it was not started
-	watched []watch  // by descriptor
-	added   int32    // that ever were
-	users   int      // as long as there are any, the goroutine is there
-	running bool     // it is
-	unused  time.Time
-	lingers bool // it is told when it has been without users for long enough
+	outer   int       // an epoll of inner and of the leader's timer
+	file    *os.File  // of outer, which Go's poller watches; nil: it was not started
+	watched []watch   // by descriptor
+	added   int32     // that ever were
+	users   int       // as long as there are any, the goroutine is there
+	running bool      // it is
+	unused  time.Time // since when there are none
+	limited bool      // its wait ends soon: it may be without users for long enough
 
 	looking sync.Mutex // of who takes from inner; it comes before mu
 	events  [128]syscall.EpollEvent
@@ -127,13 +127,20 @@ func (p *poller) add(fd int, s source) error {
 	return nil
 }
 
-// remove is called before fd is closed, which takes it out of the epoll.
-func (p *poller) remove(fd int) {
+// remove is called before fd is closed, which takes it out of the epoll unless
+// the file is shared: others have a descriptor of it too. It says whether s was
+// watched.
+func (p *poller) remove(fd int, s source, shared bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if fd < len(p.watched) {
-		p.watched[fd] = watch{}
+	if fd >= len(p.watched) || p.watched[fd].source != s {
+		return false
 	}
+	if shared {
+		watchFD(p.inner, syscall.EPOLL_CTL_DEL, fd, 0, 0)
+	}
+	p.watched[fd] = watch{}
+	return true
 }
 
 // use keeps the goroutine, until leave.
@@ -153,14 +160,14 @@ func (p *poller) leave() {
 	p.users--
 	if p.users == 0 {
 		p.unused = time.Now()
-		p.lingerOn()
+		p.limit()
 	}
 }
 
-// lingerOn has poll look again; mu is held.
-func (p *poller) lingerOn() {
-	if !p.lingers {
-		p.lingers = true
+// limit has poll look again when it may end; mu is held.
+func (p *poller) limit() {
+	if !p.limited {
+		p.limited = true
 		p.file.SetReadDeadline(p.unused.Add(linger))
 	}
 }
@@ -177,7 +184,7 @@ func (p *poller) poll() {
 			time.Sleep(time.Millisecond) // somebody closed a descriptor not his own
 		}
 		p.mu.Lock()
-		p.lingers = false
+		p.limited = false
 		p.file.SetReadDeadline(time.Time{})
 		if p.users == 0 {
 			if time.Since(p.unused) >= linger {
@@ -185,19 +192,28 @@ func (p *poller) poll() {
 				p.mu.Unlock()
 				return
 			}
-			p.lingerOn()
+			p.limit()
 		}
 		p.mu.Unlock()
 	}
 }
 
-// look tells of what there is now.
+// look tells of what there is now, and ends the term of a leader who is away.
 func (p *poller) look() {
 	p.looking.Lock()
 	defer p.looking.Unlock()
-	if p.term {
+	switch {
+	case p.next != nil:
+		p.nextTerm()
+	case !p.term:
+		p.takeAll()
+	case sinceStart() >= p.ends: // else the timer says so
 		p.endTerm()
 	}
+}
+
+// takeAll tells of what there is now; looking is held.
+func (p *poller) takeAll() {
 	for n := len(p.events); n == len(p.events); {
 		n = cshim.EpollEvents(p.inner, p.events[:])
 		p.tell(p.events[:n])

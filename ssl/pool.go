@@ -23,7 +23,7 @@ type pool struct {
 	free  []uint32        // tags
 	steps uint64          // that were ever queued
 
-	tags []uint32 // of told alone
+	tags []uint32 // with the poller's lock held
 }
 
 // workers is the pool of this process.
@@ -43,7 +43,7 @@ func (p *pool) starts() bool {
 		p.threads = runtime.GOMAXPROCS(0)
 		p.ok = polls.add(event, p) == nil && cshim.StartPool(p.threads, event)
 		if !p.ok {
-			polls.remove(event)
+			polls.remove(event, p, false)
 			syscall.Close(event)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 // readiness is what is known of a socket, or another descriptor.
 type readiness struct {
 	in, out half
+	shared  atomic.Bool // others may have a descriptor of it too
 }
 
 func newReadiness() *readiness {
@@ -87,7 +88,16 @@ func (h *half) setDeadline(t time.Time) {
 
 // wait returns when there is something to try, or an error of stop's.
 func (h *half) wait(stop func() error) error {
-	for !h.ready.Load() && !h.ended.Load() {
+	for {
+		// What the token of an earlier wait, or of a leader who told himself, stands
+		// for is looked at here.
+		select {
+		case <-h.turn:
+		default:
+		}
+		if h.ready.Load() || h.ended.Load() {
+			return nil
+		}
 		if err := stop(); err != nil {
 			return err
 		}
@@ -95,7 +105,6 @@ func (h *half) wait(stop func() error) error {
 			<-h.turn
 		}
 	}
-	return nil
 }
 
 func (h *half) late() bool {

@@ -56,11 +56,7 @@ func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *
 
 // discard closes the descriptor of a socket that nobody closed.
 func (r *readiness) discard(fd int) {
-	polls.mu.Lock()
-	watched := fd < len(polls.watched) && polls.watched[fd].source == source(r)
-	polls.mu.Unlock()
-	if watched {
-		polls.remove(fd)
+	if polls.remove(fd, r, r.shared.Load()) {
 		polls.leave()
 	}
 	syscall.Close(fd)
@@ -78,8 +74,7 @@ func (s *socket) use() bool {
 func (s *socket) leave() {
 	if s.state.Add(-1) == ending && s.state.CompareAndSwap(ending, ending|ended) {
 		s.cleanup.Stop()
-		if s.watched.Load() {
-			polls.remove(s.fd)
+		if polls.remove(s.fd, s.readiness, s.shared.Load()) {
 			polls.leave()
 		}
 		syscall.Close(s.fd)
@@ -256,8 +251,12 @@ func (s *socket) setDeadline(t time.Time, halves ...*half) error {
 	return nil
 }
 
-// SyscallConn is for the options of the socket.
-func (s *socket) SyscallConn() (syscall.RawConn, error) { return rawSocket{s}, nil }
+// SyscallConn is for the options of the socket. Who has the descriptor may make
+// another one of it.
+func (s *socket) SyscallConn() (syscall.RawConn, error) {
+	s.shared.Store(true)
+	return rawSocket{s}, nil
+}
 
 type rawSocket struct{ s *socket }
 

@@ -43,7 +43,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		c.handshakeStep(func() cshim.Result { return c.ssl.StepResult() })
 		return false, h.result.In, 0
 	}
-	untouched := 0 // of a descriptor
+	untouched := 0 // in: of a step that is not made
 	if tr.Quiet {
 		untouched = 1
 	}
