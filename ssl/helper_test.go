@@ -327,8 +327,14 @@ const only12, only13 = tls.VersionTLS12, tls.VersionTLS13
 
 // awaitBytes returns once nc has bytes to read, or its end.
 func awaitBytes(nc net.Conn) {
-	raw, err := nc.(syscall.Conn).SyscallConn()
-	check(err)
+	raw := syscall.RawConn(nil)
+	if s, ok := nc.(*socket); ok {
+		raw = rawSocket{s} // who asks for SyscallConn has a socket that may be shared
+	} else {
+		var err error
+		raw, err = nc.(syscall.Conn).SyscallConn()
+		check(err)
+	}
 	var b [1]byte
 	check(raw.Read(func(fd uintptr) bool {
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
