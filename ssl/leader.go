@@ -25,7 +25,7 @@ type leader struct {
 	ends   int64 // of the term, sinceStart
 	next   *half // who leads in the next term, as soon as Go's poller has had its turn
 	came   int   // in this term, for who led
-	row    int   // of terms, in which no goroutine had to be looked for
+	row    int   // of terms, how many began without a pause before them
 	pause  int   // as many waits without a term are left
 	pauses int   // as many there were last time
 	terms  int   // that ever were, for tests
@@ -55,6 +55,8 @@ func (p *poller) lead(h *half) bool {
 	switch {
 	case h.ready.Load():
 		return true
+	case p.next != nil || !p.term && p.pause > 0: // another one led meanwhile
+		return false
 	case busy:
 		p.came = 0 // others are the better for it
 		p.endTerm()
@@ -70,7 +72,7 @@ func (p *poller) lead(h *half) bool {
 	if !over {
 		return true
 	}
-	if p.came >= worthIt && p.row < mostInARow {
+	if p.came >= worthIt && p.row+1 < mostInARow {
 		p.next = h
 	} else {
 		p.endTerm()
@@ -136,5 +138,5 @@ func (p *poller) endTerm() {
 	} else {
 		p.pauses = min(2*p.pauses+1, mostPauses)
 	}
-	p.pause = max(p.pauses, 1) // so that this one waits as others do
+	p.pause = max(p.pauses, 1)
 }

@@ -184,6 +184,34 @@ func TestLeaderGoesOn(t *testing.T) {
 	})
 }
 
+// Of two who come to lead when a term is over, one does not wait without a
+// timer: their deadlines end both.
+func TestLeaderAfterAnother(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	a, _ := ownSocket(t)
+	b, _ := ownSocket(t)
+	for range 10 {
+		for _, s := range []*socket{a, b} {
+			s.in.ready.Store(false) // each wait begins at once
+			s.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		}
+		polls.looking.Lock()
+		if !polls.term && !polls.beginTerm() {
+			t.Error("no term")
+		}
+		polls.came = worthIt
+		polls.looking.Unlock()
+		for end := time.Now().Add(2 * termLength); time.Now().Before(end); {
+			// The only processor is kept until the term is over.
+		}
+		for _, done := range []<-chan error{reads(a), reads(b)} {
+			if err := within(t, "the deadline", done); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // Close, and a deadline, end the wait of a leader.
 func TestLeaderEnds(t *testing.T) {
 	eachProcs(t, func(t *testing.T) {

@@ -198,7 +198,8 @@ func (p *poller) poll() {
 	}
 }
 
-// look tells of what there is now, and ends the term of a leader who is away.
+// look tells of what there is now. It ends the term of a leader who is away, and
+// begins that of one who waits for it.
 func (p *poller) look() {
 	p.looking.Lock()
 	defer p.looking.Unlock()
