@@ -46,7 +46,10 @@ func Listen(network, address string, ctx *Context) (*Listener, error) {
 // ListenTCP makes a Listener as NewListener does, but takes the socket of inner
 // and closes inner: the package then waits for its connections in a way of its
 // own, which spares each Read a system call. Listen does the same; ListenTCP is for
-// the socket of a net.ListenConfig, or one that comes from elsewhere.
+// the socket of a net.ListenConfig, or one that comes from elsewhere. A goroutine
+// that waits for its peer may keep its thread and a processor (GOMAXPROCS)
+// meanwhile, for 500 us at a time, if few connections are busy; Close and
+// deadlines are seen after that.
 //
 // Where a Context asks Go for nothing in a handshake (no GetHandler, no
 // GetConfigForClient, MaxEarlyData or SlowPrivateKey), threads of C accept, and
