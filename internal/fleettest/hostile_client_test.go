@@ -60,10 +60,10 @@ func madeUp() []byte {
 	return id
 }
 
-// One ClientHello may name 1,700 sessions: no more than eight are looked up,
+// One ClientHello may name some 1,700 sessions: no more than eight are looked up,
 // wherever a good one stands among them, and none after it.
 func TestManyIdentities(t *testing.T) {
-	const many = 1700
+	const many = 1650 // a client of OpenSSL 3.5 has a key share of 1.2 KiB beside them
 	for _, x := range []struct {
 		name   string
 		set    nodeSetup
@@ -103,7 +103,7 @@ func TestManyIdentities(t *testing.T) {
 				bindings = append(bindings, bindings[0])
 			}
 			hello = withIdentities(t, hello, identities, bindings)
-			if len(hello) < 64_000 {
+			if len(hello) < 62_000 {
 				t.Fatalf("the ClientHello has %d bytes", len(hello))
 			}
 			before := n.counters().Cache.Lookups
