@@ -115,8 +115,8 @@ func (p *poller) startTerm() {
 
 // nextTerm is called by the poller's goroutine, which the timer has woken. Go's
 // poller, and who waits for that, had its turn, and Go's scheduler found
-// something to do: were there nothing, that would cost as much as some 50
-// requests, since the runtime's monitor begins anew.
+// something to do: were there nothing, that would cost what the term spares, since
+// the runtime's monitor sleeps, and is woken.
 func (p *poller) nextTerm() {
 	p.takeAll()
 	p.row++

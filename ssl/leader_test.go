@@ -35,6 +35,15 @@ func inTerm() (on bool, terms int) {
 	return polls.term, polls.terms
 }
 
+// ledIn says whether a goroutine led while f ran.
+func ledIn(f func()) bool {
+	mayLead()
+	_, before := inTerm()
+	f()
+	_, after := inTerm()
+	return after > before
+}
+
 // reads starts to read a byte; the error comes when that is over.
 func reads(s *socket) <-chan error {
 	done := make(chan error, 1)
@@ -98,17 +107,15 @@ func TestLeader(t *testing.T) {
 		s, peer := ownSocket(t)
 		for _, wait := range []time.Duration{0, 3 * termLength} {
 			untilLed(t, func() bool {
-				mayLead()
-				_, before := inTerm()
-				done := reads(s)
-				comesToLead()
-				time.Sleep(wait)
-				peer.Write([]byte("a"))
-				if err := within(t, "a byte", done); err != nil {
-					t.Fatal(err)
-				}
-				_, after := inTerm()
-				return after > before
+				return ledIn(func() {
+					done := reads(s)
+					comesToLead()
+					time.Sleep(wait)
+					peer.Write([]byte("a"))
+					if err := within(t, "a byte", done); err != nil {
+						t.Fatal(err)
+					}
+				})
 			})
 		}
 	})
@@ -226,16 +233,14 @@ func TestLeaderEnds(t *testing.T) {
 			t.Run(end.name, func(t *testing.T) {
 				untilLed(t, func() bool {
 					s, _ := ownSocket(t)
-					mayLead()
-					_, before := inTerm()
-					done := reads(s)
-					comesToLead()
-					end.now(s)
-					if err := within(t, "the end", done); !errors.Is(err, end.want) {
-						t.Fatalf("Read: %v, want %v", err, end.want)
-					}
-					_, after := inTerm()
-					return after > before
+					return ledIn(func() {
+						done := reads(s)
+						comesToLead()
+						end.now(s)
+						if err := within(t, "the end", done); !errors.Is(err, end.want) {
+							t.Fatalf("Read: %v, want %v", err, end.want)
+						}
+					})
 				})
 			})
 		}
