@@ -116,29 +116,41 @@ static int wire_write(BIO *b, const char *data, int n)
     return (int)len;
 }
 
-static int wire_read(BIO *b, char *data, int n)
+/* How many bytes came, 0 at the end, or -1: none are there now, or w->broken. */
+static ssize_t pull(wire *w, void *p, size_t n, int flags)
 {
-    wire *w = BIO_get_data(b);
     ssize_t got;
 
-    BIO_clear_retry_flags(b);
     if (w->eof)
         return 0;
-    if (w->drained && !w->ended) {
-        BIO_set_retry_read(b);
+    if (w->drained && !w->ended)
         return -1;
-    }
     do
-        got = recv(w->fd, data, (size_t)n, MSG_DONTWAIT);
+        got = recv(w->fd, p, n, MSG_DONTWAIT | flags);
     while (got < 0 && errno == EINTR);
-    if (got < n)
+    if (got < (ssize_t)n)
         w->drained = true;
     if (got == 0)
         w->eof = true;
-    if (got < 0 && errno == EAGAIN)
-        BIO_set_retry_read(b);
-    else if (got < 0)
+    if (got < 0 && errno != EAGAIN)
         w->broken = true;
+    return got;
+}
+
+/* The kernel does not copy what it is told to cut off, all of it. */
+ssize_t wire_skip(wire *w, size_t n)
+{
+    return pull(w, NULL, n, MSG_TRUNC);
+}
+
+static int wire_read(BIO *b, char *data, int n)
+{
+    wire *w = BIO_get_data(b);
+    ssize_t got = pull(w, data, (size_t)n, 0);
+
+    BIO_clear_retry_flags(b);
+    if (got < 0 && !w->broken)
+        BIO_set_retry_read(b);
     return (int)got;
 }
 

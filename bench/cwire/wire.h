@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <openssl/bio.h>
 #include <openssl/ssl.h>
@@ -48,6 +49,10 @@ void wire_ready(wire *w, uint32_t events);
 /* Sends what was gathered: 1 all is sent, 0 the socket is full (call again when
  * it is writable), -1 the connection is broken. */
 int wire_flush(wire *w);
+
+/* Takes up to n bytes off the socket and looks at none: how many, 0 at the end,
+ * or -1, with w->broken unless there is none now. */
+ssize_t wire_skip(wire *w, size_t n);
 
 /* Whether bytes are gathered. They are, unless this says no: then each write of
  * libssl is a send. */

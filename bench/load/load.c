@@ -8,7 +8,8 @@
  *   what SSL_session_reused says; a resumption where none was offered is a
  *   failure. Latency is from connect to the end of the handshake.
  * - echo: a message there and back. The server is to run -work echo.
- * - down, up: bulk data, ops are 16 KiB. Up counts what was written.
+ * - down, up: bulk data, ops are 16 KiB. Up counts what was written. Of down the
+ *   first MiB of a connection is decrypted, and the rest counted: as full records.
  * - idle: each connection has one echo and then idles until stdin ends.
  *
  * It leaves out what costs a client time and a server nothing to be spared

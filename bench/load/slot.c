@@ -231,7 +231,8 @@ void slots_stop(void)
     for (size_t i = 0; i < load.o->conns; i++) {
         slot *t = &load.all[i];
 
-        if (t->phase == DOWN_READ || t->phase == DOWN_START || t->phase == UP_WRITE)
+        if (t->phase == DOWN_READ || t->phase == DOWN_SKIP || t->phase == DOWN_START
+            || t->phase == UP_WRITE)
             shut(t, false);
         else if (t->phase == IDLING && say_bye(t) == TURN_OVER)
             (void)wire_flush(&t->wire);

@@ -7,7 +7,7 @@
 #include "load.h"
 #include "wire.h"
 
-typedef enum { SHUT, HANDSHAKE, TICKET, BYE, ECHO_WRITE, ECHO_READ, DOWN_START, DOWN_READ, UP_WRITE, IDLING } phase;
+typedef enum { SHUT, HANDSHAKE, TICKET, BYE, ECHO_WRITE, ECHO_READ, DOWN_START, DOWN_READ, DOWN_SKIP, UP_WRITE, IDLING } phase;
 
 typedef struct slot {
     wire wire;
@@ -15,7 +15,7 @@ typedef struct slot {
     SSL_SESSION *session;      /* the newest; owned. NULL: none yet */
     phase phase;
     bool reused, fresh, warm, again, wants_out;
-    size_t got;                /* of the echo that is being read */
+    size_t got;                /* of the echo that is being read, or of down so far */
     int64_t began;
     struct slot *next;         /* in the list of those that had their turn */
 } slot;
