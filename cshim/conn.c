@@ -10,7 +10,10 @@
 #include "shim.h"
 
 /* Answers that a peer makes us write while it reads none of them. */
-enum { MOST_UNREAD_ANSWERS = 64 * 1024 };
+enum {
+    MOST_UNREAD_ANSWERS = 64 * 1024,
+    MOST_WRITTEN = 1024 * 1024    /* in one crossing */
+};
 
 static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
 {
@@ -324,13 +327,18 @@ void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
 void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const unsigned char *buf, size_t len)
 {
     const unsigned char *p = buf;
+    size_t some = len < MOST_WRITTEN ? len : MOST_WRITTEN;
     sc_record r;
     int ret = 1;
 
     begin(c, &r, fd, NULL, 0, 0, out, out_cap);
     sc_bio_push(c);
-    /* libssl writes a record a call; nothing new while the transport is full. */
-    while (c->sys == 0 && c->kept_len == 0 && c->result.n < len) {
+    /*
+     * libssl writes a record a call; nothing new while the transport is full. Where
+     * the peer keeps up it never is: then others have their turn with the SSL, and
+     * the rest is for the next crossing.
+     */
+    while (c->sys == 0 && c->kept_len == 0 && c->result.n < some) {
         size_t n = 0, want = len - c->result.n;
 
         if (c->done) {
@@ -348,7 +356,7 @@ void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const
         classify(c, ret);
     else if (c->sys != 0)
         failed(c, SSL_ERROR_SYSCALL, c->sys);
-    else if (c->result.n < len || c->kept_len > c->kept_pos)
+    else if (c->result.n < some || c->kept_len > c->kept_pos)
         c->result.status = SC_WANT_WRITE;
     end(c, &r);
 }

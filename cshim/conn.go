@@ -113,7 +113,8 @@ func (c *Conn) Peek(io IO) Result {
 	return c.result()
 }
 
-// Write is SSL_write_ex, until all is written or the transport is full.
+// Write is SSL_write_ex, until all is written, the transport is full, or it is done
+// with 1 MiB.
 func (c *Conn) Write(io IO, buf []byte) Result {
 	C.sc_conn_write(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)),
 		bytesPtr(buf), C.size_t(len(buf)))

@@ -391,6 +391,8 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
                   unsigned char *buf, size_t len);
 /* Handles what is not application data (SSL_peek_ex); done when some is there. */
 void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof);
+/* Writes until all is written, the transport is full, or others are to have their
+ * turn: then less than len is done. */
 void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap,
                    const unsigned char *buf, size_t len);
 /* Sends what is kept; release ends a hold first. */

@@ -118,6 +118,7 @@ type (
 		result    cshim.Result
 		failure   error
 		err       error // of every later Read
+		streak    streak
 	}
 	writeStep struct {
 		mu                sync.Mutex
@@ -130,6 +131,7 @@ type (
 		failure           error
 		moved             chan struct{} // to wait for, when the step wants input
 		err               error         // of every later Write
+		streak            streak
 	}
 )
 

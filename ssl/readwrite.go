@@ -46,6 +46,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	case err != nil:
 		return 0, transportError("read", err)
 	case r.Status == cshim.Done:
+		c.rd.streak.add(r.N)
 		return r.N, nil
 	case r.Status == cshim.Closed:
 		c.rd.err = io.EOF
@@ -80,6 +81,7 @@ func (c *Conn) write(b []byte) (int, error) {
 	for {
 		err := c.tr.output(c.wr.run)
 		r := c.wr.result
+		c.wr.streak.add(r.N)
 		if r.Sessions {
 			// A ticket that NewSessionTicket queued: it leaves when it is stored.
 			c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
