@@ -261,6 +261,7 @@ void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_le
         c->result.status = SC_EARLY;
     else
         classify(c, ret);
+    c->resumes = SSL_session_reused(c->ssl);
     if (c->result.status == SC_DONE && unproved(c))
         refuse_unproved(c);
     if (c->result.status == SC_DONE) {

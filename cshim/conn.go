@@ -153,6 +153,10 @@ func (c *Conn) ServerName() string { return C.GoString(c.p.server_name) }
 // not cross.
 func (c *Conn) Version() uint16 { return uint16(c.p.version) }
 
+// Resumes says, without a crossing, whether the handshake is a resumption as far as
+// it is made (SSL_session_reused).
+func (c *Conn) Resumes() bool { return c.p.resumes != 0 }
+
 // AsksHost says, without a crossing, whether the handshake waits for Adopt or Stay.
 func (c *Conn) AsksHost() bool { return c.p.birth.asks_host != 0 && c.p.host_chosen == 0 }
 

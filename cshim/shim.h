@@ -337,6 +337,7 @@ typedef struct sc_conn {
     int gather;                /* inside a handshake: a flight is one write */
     int done;                  /* the handshake finished */
     int version;               /* of the protocol, once decided, or 0 */
+    int resumes;               /* what the steps so far made is a resumption */
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_hello *hello;           /* owned; until the handshake ends */

@@ -244,12 +244,15 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	var livesRoom [len(idRoom)]cshim.Session
 	lives := livesRoom[:0]
+	light := false
 	for _, a := range found {
 		if live := privateCopy(a.Session()); !live.IsZero() {
 			lives = append(lives, live)
 			answers = cshim.AppendLive(answers, live)
+			light = true
 		} else if der := a.Encoded(); len(der) > 0 && len(der) <= maxEncoded {
 			answers = cshim.AppendDER(answers, der)
+			light = len(der) < withCertificate
 		} else {
 			answers = cshim.AppendMiss(answers)
 		}
@@ -263,7 +266,7 @@ func (c *Conn) lookUp(ctx context.Context) {
 	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
 	// A resumption of TLS 1.2 has no public key operation.
-	c.hs.light = c.ssl.Version() == tls.VersionTLS12 && len(answers) > len(found)
+	c.hs.light = light && c.ssl.Version() == tls.VersionTLS12
 	c.hs.heavy = !c.hs.light
 }
 
@@ -291,3 +294,7 @@ func privateCopy(s sessioncb.Session) (b cshim.Session) {
 // maxEncoded bounds what a store may answer with: a session is 140 bytes, and
 // some 2 KiB with a large certificate.
 const maxEncoded = 64 << 10
+
+// A session of so many bytes has the peer's certificate in it, or may: to decode
+// that takes OpenSSL 3.0 as long as a public key operation.
+const withCertificate = 400

@@ -232,7 +232,9 @@ func TestPoolSteps(t *testing.T) {
 		{"resumed", only13, true, nil, nil, false, 1}, // psk_dhe_ke
 		{"nothing is verified, full", only13, false, func(c *Config) { c.Verify = VerifyNone }, nil, false, 1},
 		{"mtls, full", only12, false, func(c *Config) { *c = mutual() }, files("client.pem", "client-key.pem"), false, 2},
-		{"mtls, full", only13, false, func(c *Config) { *c = mutual() }, files("client.pem", "client-key.pem"), false, 2}, // the client's signature
+		{"mtls, full", only13, false, func(c *Config) { *c = mutual() }, files("client.pem", "client-key.pem"), false, 2},   // the client's signature
+		{"mtls, resumed", only12, true, func(c *Config) { *c = mutual() }, files("client.pem", "client-key.pem"), false, 1}, // the certificate is decoded
+		{"mtls, resumed", only13, true, func(c *Config) { *c = mutual() }, files("client.pem", "client-key.pem"), false, 1},
 		{"memory, full", only12, false, nil, nil, true, 0},
 		{"memory, full", only13, false, nil, nil, true, 0},
 		{"slow private key, full", only12, false, func(c *Config) { c.SlowPrivateKey = true }, nil, false, 0},

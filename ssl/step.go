@@ -88,7 +88,7 @@ func (c *Conn) handshakeStep(f func() cshim.Result) {
 		clear(h.answers)
 		h.answers = nil
 		c.loose.lives = c.loose.lives[:0]
-		if h.heavy && c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
+		if c.ssl.Resumes() || c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
 			h.heavy = false // the client's Finished is left, and no signature
 		}
 		return r
