@@ -8,7 +8,7 @@ help:
 	@echo 'make test        what must pass before a change is taken'
 	@echo 'make check       everything: sanitizers, memcheck, static checks'
 	@echo 'make fuzz        each fuzz target for a minute (FUZZTIME=10s make fuzz)'
-	@echo 'make bench       beside C, crypto/tls, go-openssl and Node: the whole table, under 75 minutes (bench/README.md)'
+	@echo 'make bench       beside C, crypto/tls, go-openssl, Node and the prototype: the whole table, under 75 minutes (bench/README.md)'
 	@echo 'make bench-quick this binding beside C, 5 rows, under 5 minutes'
 	@echo 'make scale       how it scales: connections, sessions, processors, latency, records, contexts; under 25 minutes'
 	@echo 'make startup     time to the first handshake, cost of a context, size and build time'

@@ -76,7 +76,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 	fs.Float64Var(&o.settings.Limits.Others, "others", host.DefaultLimits.Others, "processor time of others that is still calm, in `cores`")
 	fs.Float64Var(&o.settings.Limits.Stolen, "stolen", host.DefaultLimits.Stolen, "processor time taken by the hypervisor that is still calm, in `cores`")
 	fs.DurationVar(&o.patience, "patience", time.Minute, "how long a round is repeated when it is disturbed")
-	fs.DurationVar(&o.budget, "budget", time.Hour, "how long all rows may take; after it, a row gets few rounds")
+	fs.DurationVar(&o.budget, "budget", 58*time.Minute, "how long all rows may take; after it, a row gets few rounds")
 	fs.IntVar(&o.cpus[0], "server-cpu", 0, "the processor of the servers")
 	fs.IntVar(&o.cpus[1], "load-cpu", 1, "the processor of the load")
 	if err := fs.Parse(args); err != nil {

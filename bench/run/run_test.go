@@ -106,7 +106,7 @@ func TestResumable(t *testing.T) {
 		order = append(order, peers)
 	}
 	want := [][]string{
-		{"c", "c-tuned", "ours", "cryptotls", "goopenssl", "node", "c"},
+		{"c", "c-tuned", "ours", "prototype", "cryptotls", "goopenssl", "node", "c"},
 	}
 	if d := cmp.Diff(want, order); d != "" {
 		t.Errorf("who ran (-want +got)\n%s", d)

@@ -15,6 +15,7 @@ var series = []plot.Series{
 	{Name: label("c-release"), Color: plot.Greys[1]},
 	{Name: label("c-tuned"), Color: plot.Greys[2]},
 	{Name: label(rows.Ours), Color: plot.Palette[0]},
+	{Name: label(rows.Prototype), Color: plot.Palette[5]},
 	{Name: label("cryptotls"), Color: plot.Palette[1]},
 	{Name: label("goopenssl"), Color: plot.Palette[2]},
 	{Name: label("node"), Color: plot.Palette[3]},

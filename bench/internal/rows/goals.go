@@ -1,9 +1,9 @@
 package rows
 
 // A Goal is what ours is to reach, and what a 450-line prototype reached
-// before: the floor, below which no quartile is to be. 0 is none of that kind.
-// Both are ratios to the row's base, or in the metric's unit where that is not
-// relative.
+// before, on another machine and beside another C peer: the floor, below which
+// no quartile is to be. 0 is none of that kind. Both are ratios to the row's
+// base, or in the metric's unit where that is not relative.
 type Goal struct {
 	Want  float64
 	Floor float64

@@ -27,13 +27,17 @@ func (m Metric) Relative() bool { return m == Rate || m == P99 }
 // A Peer is one column of a row: a server program and what it keeps.
 type Peer struct {
 	Name    string // of the column, unique in its row: c, c-ref, ours, cryptotls ...
-	Program string // the server: cserver, ours, cryptotls, goopenssl, node
+	Program string // the server: cserver, ours, prototype, cryptotls, goopenssl, node
 	Store   string // its -store
 	Flags   []string
 }
 
 // Ours is the name of the column that goals are for.
 const Ours = "ours"
+
+// Prototype is the name of the column that ours is not to be below: the design
+// of the prototype, measured in the same run.
+const Prototype = "prototype"
 
 // A Row is one measurement of all its peers.
 type Row struct {

@@ -16,6 +16,7 @@ var (
 	stores = map[string][]string{
 		"cserver":   {"none", "der", "ref", "internal", "tickets"},
 		"ours":      {"none", "der", "ref", "internal", "tickets", "cache"},
+		"prototype": {"none", "der"},
 		"cryptotls": {"none", "tickets"},
 		"goopenssl": {"none", "tickets", "internal"},
 		"node":      {"none", "tickets", "der"},
@@ -56,6 +57,9 @@ func TestTable(t *testing.T) {
 			}
 			if r.Load == "resume" == (p.Store == "none") {
 				fail("%s with store %s under load %s", p.Name, p.Store, r.Load)
+			}
+			if p.Program == "prototype" && (r.Mutual || r.Delay > 0) {
+				fail("the prototype has no client certificates, and no lookups that wait")
 			}
 			if p.Program == "node" && p.Store == "der" && r.Version != "1.2" {
 				fail("Node has session events in TLS 1.2 only")

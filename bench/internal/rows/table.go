@@ -3,9 +3,10 @@ package rows
 import "time"
 
 // The peers. C keeps bytes, references, or leaves all to OpenSSL's own cache;
-// ours does the first two; the others do what they can.
+// ours does the first two, the prototype the first; the others do what they can.
 func c(store string) Peer         { return Peer{Name: "c", Program: "cserver", Store: store} }
 func ours(store string) Peer      { return Peer{Name: Ours, Program: "ours", Store: store} }
+func prototype(store string) Peer { return Peer{Name: Prototype, Program: "prototype", Store: store} }
 func cryptotls(store string) Peer { return Peer{Name: "cryptotls", Program: "cryptotls", Store: store} }
 func goopenssl(store string) Peer { return Peer{Name: "goopenssl", Program: "goopenssl", Store: store} }
 func node(store string) Peer      { return Peer{Name: "node", Program: "node", Store: store} }
@@ -22,7 +23,7 @@ var (
 
 // everyone does work that needs no session store.
 func everyone() []Peer {
-	return []Peer{c("none"), cTuned, ours("none"), cryptotls("none"), goopenssl("none"), node("none")}
+	return []Peer{c("none"), cTuned, ours("none"), prototype("none"), cryptotls("none"), goopenssl("none"), node("none")}
 }
 
 // Certificates, files of testdata/certs.
@@ -35,11 +36,11 @@ const (
 func All() []*Row {
 	return []*Row{
 		resume("resume-1.2-der", "TLS 1.2 resumption by id, external store of bytes", "1.2",
-			c("der"), cTunedDER, ours("der"), cryptotls("tickets"), goopenssl("internal"), node("der")),
+			c("der"), cTunedDER, ours("der"), prototype("der"), cryptotls("tickets"), goopenssl("internal"), node("der")),
 		resume("resume-1.2-ref", "TLS 1.2 resumption by id, in-process store that keeps references", "1.2",
 			c("der"), cRef, cInternal, ours("ref")),
 		resume("resume-1.3-der", "TLS 1.3 resumption, stateful ticket, external store of bytes", "1.3",
-			c("der"), cTunedDER, ours("der"), cryptotls("tickets"), goopenssl("internal")),
+			c("der"), cTunedDER, ours("der"), prototype("der"), cryptotls("tickets"), goopenssl("internal")),
 		resume("resume-1.3-ref", "TLS 1.3 resumption, stateful ticket, in-process store that keeps references", "1.3",
 			c("der"), cRef, cInternal, ours("ref")),
 		full("full-ecdsa-1.2", "Full handshake, ECDSA P-256, TLS 1.2", "1.2", ECDSA),
@@ -100,7 +101,7 @@ func idle() *Row {
 	return &Row{
 		Name: "idle", Title: "KiB per idle connection, 2,000 connections, TLS 1.3", Metric: Memory,
 		Work: "echo", Load: "idle", Version: "1.3", Cert: ECDSA, Conns: 2000, Base: "c", Rounds: 5,
-		Peers: []Peer{c("none"), cRelease, ours("none"), cryptotls("none"), goopenssl("none"), node("none")},
+		Peers: []Peer{c("none"), cRelease, ours("none"), prototype("none"), cryptotls("none"), goopenssl("none"), node("none")},
 	}
 }
 
