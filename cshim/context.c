@@ -79,6 +79,7 @@ sc_context *sc_context_new(uintptr_t handle, sc_errors *e)
     SSL_CTX_set_tlsext_servername_callback(c->ctx, acknowledge_name);
     SSL_CTX_set_alpn_select_cb(c->ctx, select_alpn, c);
     SSL_CTX_set_generate_session_id(c->ctx, sc_make_id);
+    sc_pulse(c->ctx);
     return c;
 }
 

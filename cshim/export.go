@@ -54,6 +54,11 @@ func sessioncbGet(h C.uintptr_t, ssl *C.SSL, id *C.uchar, n C.int, a *C.sc_answe
 	return 1
 }
 
+// sessioncbPulse does nothing: see pulse.c.
+//
+//export sessioncbPulse
+func sessioncbPulse() {}
+
 // contain keeps a panic out of the C frames above. Handlers run on goroutines
 // of their own, so this is for faults of the binding: the call did nothing.
 func contain() {

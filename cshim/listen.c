@@ -292,7 +292,7 @@ static void *work(void *arg)
     worker *w = arg;
     uint64_t count;
 
-    sc_thread_is_batch();
+    sc_thread_begin();
     for (;;) {
         int i, n = epoll_wait(w->epoll, events, EVENTS, look_after(w));
 

@@ -88,7 +88,7 @@ static void *work(void *arg)
     int64_t began;
 
     (void)arg;
-    sc_thread_is_batch();  /* it finds all that Go queues, and tells of it once */
+    sc_thread_begin();  /* it finds all that Go queues, and tells of it once */
     for (;;) {
         sc_conn *c = next(&d);
 

@@ -44,6 +44,14 @@ func TakeSteps(tags []uint32) []uint32 {
 	return tags
 }
 
+// Pulses counts the signs of life that handshakes gave Go's scheduler (pulse.c), and
+// those that took long, as another thread had got the caller's processor. It does
+// not cross.
+func Pulses() (all, slow uint64) {
+	all = atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_pulses)))
+	return all, atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_pulses_slow)))
+}
+
 // NoHeavySteps tells the steps of Handshake to stop once the ClientHello was
 // read and all that it asks for was answered: with WantPool. It does not cross.
 func (c *Conn) NoHeavySteps(stop bool) {

@@ -480,8 +480,15 @@ int sc_early_start(sc_conn *c, const unsigned char *buf, size_t len, uint32_t *m
 int64_t sc_now(void);          /* CLOCK_MONOTONIC, in ns */
 /* Starts a thread that never ends, and gets no signals; 0 when it cannot. */
 int sc_thread_start(void *(*f)(void *), void *arg);
-/* The calling thread takes no processor from a thread of Go that it wakes. */
-void sc_thread_is_batch(void);
+/* Called by such a thread first: it takes no processor from a thread of Go that it wakes. */
+void sc_thread_begin(void);
+extern _Thread_local int sc_thread_is_ours;
+
+/* pulse.c */
+/* Handshakes with ctx show Go's scheduler that they go on. */
+void sc_pulse(SSL_CTX *ctx);
+/* How many signs there were, and how many found the caller's processor taken away. */
+extern atomic_ulong sc_pulses, sc_pulses_slow;
 
 /* listen.c */
 enum { SC_MOST_UNTAKEN = 1024, SC_FEW_UNTAKEN = SC_MOST_UNTAKEN / 2 };

@@ -16,11 +16,14 @@ int64_t sc_now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-void sc_thread_is_batch(void)
+_Thread_local int sc_thread_is_ours;
+
+void sc_thread_begin(void)
 {
     struct sched_param param;
     int policy;
 
+    sc_thread_is_ours = 1;
     if (pthread_getschedparam(pthread_self(), &policy, &param) == 0 && policy == SCHED_OTHER)
         pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
 }

@@ -22,7 +22,7 @@ var crossingCounts = []struct {
 	{countedServer{Version: only12, Store: "map"}, 5, 5, "the encoding, and the release of what is held"},
 	{countedServer{Version: only13, Store: "map"}, 5, 5, "the same"},
 	{countedServer{Version: only12, Store: "map", Resumed: true}, 3, 4, "the lookup adds a step; no pool"},
-	{countedServer{Version: only13, Store: "map", Resumed: true}, 5, 6, "the lookup goes on on the pool; a session of its own"},
+	{countedServer{Version: only13, Store: "map", Resumed: true}, 5, 6, "the lookup adds a step; a session of its own"},
 
 	{countedServer{Version: only12, Store: "live"}, 5, 5, "the duplicate that is kept, and the release"},
 	{countedServer{Version: only13, Store: "live"}, 5, 5, "the same"},

@@ -265,8 +265,8 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
-	// A resumption of TLS 1.2 has no public key operation.
-	c.hs.light = light && c.ssl.Version() == tls.VersionTLS12
+	// A resumption of TLS 1.2 has no public key operation, and one of TLS 1.3 a quick one.
+	c.hs.light = light && (c.ssl.Version() == tls.VersionTLS12 || resumptions.step())
 	c.hs.heavy = !c.hs.light
 }
 

@@ -1,0 +1,156 @@
+package ssl
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/sessioncb/openssl/cshim"
+)
+
+// Steps are made in place until too many signs of life were slow; then the pauses
+// on the pool become longer, up to a bound, and one good round ends them.
+func TestInPlace(t *testing.T) {
+	p := inPlace{left: 1}
+	slow := uint64(0)
+	for i, want := range []struct {
+		slow  uint64
+		pool  bool
+		steps int
+	}{
+		{0, false, judged},
+		{tooSlow, false, judged},
+		{tooSlow + 1, true, judged},
+		{1000, false, judged}, // others' signs: a round on the pool is not judged
+		{tooSlow + 1, true, 3 * judged},
+		{0, false, judged},
+		{tooSlow + 1, true, 7 * judged},
+		{0, false, judged},
+		{tooSlow + 1, true, 15 * judged},
+		{0, false, judged},
+		{tooSlow + 1, true, longestPause},
+		{0, false, judged},
+		{0, false, judged}, // good
+		{tooSlow + 1, true, judged},
+	} {
+		slow += want.slow
+		p.nextRound(slow)
+		if p.pool != want.pool || p.left != want.steps {
+			t.Fatalf("round %d: on the pool %v, %d steps; want %v, %d", i, p.pool, p.left, want.pool, want.steps)
+		}
+	}
+}
+
+// resumeOn sets where the next resumptions of TLS 1.3 are made, until the test ends.
+func resumeOn(t *testing.T, pool bool) {
+	set := func(pool bool) {
+		_, slow := cshim.Pulses()
+		resumptions.mu.Lock()
+		defer resumptions.mu.Unlock()
+		resumptions.left, resumptions.pool, resumptions.slow, resumptions.pause = judged, pool, slow, 0
+	}
+	set(pool)
+	t.Cleanup(func() { set(false) })
+}
+
+// A handshake that a goroutine makes gives signs of life between its operations.
+// A thread of C gives none: it would wait for a processor of Go's.
+func TestPulses(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		version uint16
+		wrap    func(net.Listener, *Context) (*Listener, error)
+		resumed bool
+		pool    bool
+		want    uint64 // at least; 0: none at all
+	}{
+		{"threads of C", only12, listenOwn, false, false, 0},
+		{"threads of C", only13, listenOwn, false, false, 0},
+		{"pool, resumed", only13, listenOwn, true, true, 0},
+		{"in place, resumed", only13, listenOwn, true, false, 2}, // before and after the key exchange
+		{"in place, full", only12, listenMemory, false, false, 4},
+		{"in place, full", only13, listenMemory, false, false, 4},
+	} {
+		t.Run(tls.VersionName(row.version)[4:]+"/"+row.name, func(t *testing.T) {
+			balanced(t)
+			resumeOn(t, row.pool)
+			cfg := serverConfig()
+			cfg.Tickets = TicketsNone
+			if row.resumed {
+				cfg.SessionCallbacks = newStore().callbacks()
+				cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
+			}
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := row.wrap(inner, newContext(t, cfg))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			// Of crypto/tls: a client of ours gives signs too.
+			client := &tls.Config{
+				InsecureSkipVerify: true, ServerName: "localhost", MinVersion: row.version, MaxVersion: row.version,
+				ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			}
+			if row.resumed {
+				visitPulsing(t, l, client)
+			}
+			before, _ := cshim.Pulses()
+			if resumed := visitPulsing(t, l, client); resumed != row.resumed {
+				t.Fatalf("resumed: %v", resumed)
+			}
+			after, _ := cshim.Pulses()
+			if n := after - before; row.want == 0 && n > 0 || n < row.want {
+				t.Errorf("%d signs of life, want %d", n, row.want)
+			}
+		})
+	}
+}
+
+func listenOwn(l net.Listener, ctx *Context) (*Listener, error) {
+	return ListenTCP(l.(*net.TCPListener), ctx)
+}
+
+func listenMemory(l net.Listener, ctx *Context) (*Listener, error) {
+	return NewListener(memoryListener{l}, ctx)
+}
+
+// memoryListener accepts connections that are no *net.TCPConn.
+type memoryListener struct{ net.Listener }
+
+func (l memoryListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return struct{ net.Conn }{c}, nil
+}
+
+// visitPulsing makes one connection to l, to its end.
+func visitPulsing(t *testing.T, l *Listener, client *tls.Config) (resumed bool) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err == nil {
+			defer nc.Close()
+			_, err = nc.Write([]byte("x"))
+		}
+		done <- err
+	}()
+	c, err := tls.Dial("tcp", l.Addr().String(), client)
+	if err != nil {
+		t.Fatalf("client: %v; server: %v", err, <-done)
+	}
+	defer c.Close()
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return c.ConnectionState().DidResume
+}
