@@ -53,15 +53,21 @@ static int suits_version(int want, const SSL_SESSION *s)
 
 /*
  * A TLS 1.2 client that did not offer the session's cipher: libssl would fail.
- * SSL_client_hello_get0_ciphers is empty by now, the raw list is not.
+ * In the get callback SSL_client_hello_get0_ciphers is empty, and the raw list is
+ * not; in that of the ClientHello it is the other way round.
  */
 static int cipher_offered(SSL *ssl, const SSL_SESSION *s)
 {
     uint16_t want = SSL_CIPHER_get_protocol_id(SSL_SESSION_get0_cipher(s));
-    unsigned char *p;
+    const unsigned char *p;
+    unsigned char *raw;
     long n, i;
 
-    n = SSL_get0_raw_cipherlist(ssl, &p);
+    n = (long)SSL_client_hello_get0_ciphers(ssl, &p);
+    if (n == 0) {
+        n = SSL_get0_raw_cipherlist(ssl, &raw);
+        p = raw;
+    }
     for (i = 0; i + 1 < n; i += 2)
         if ((p[i] << 8 | p[i + 1]) == want)
             return 1;

@@ -12,7 +12,8 @@
 /* Answers that a peer makes us write while it reads none of them. */
 enum {
     MOST_UNREAD_ANSWERS = 64 * 1024,
-    MOST_WRITTEN = 1024 * 1024    /* in one crossing */
+    MOST_WRITTEN = 1024 * 1024,   /* in one crossing */
+    MULTI_BLOCK = 8 * SSL3_RT_MAX_PLAIN_LENGTH
 };
 
 static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
@@ -130,6 +131,7 @@ static void begin(sc_conn *c, sc_record *r, int fd, const unsigned char *in, siz
 {
     sc_errors_clear();
     memset(&c->result, 0, sizeof(c->result));
+    c->slow_pulses = 0;
     c->fd = fd;
     c->in = c->rest != NULL ? c->rest : in;
     c->in_len = c->rest != NULL ? c->rest_len : in_len;
@@ -340,9 +342,11 @@ void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const
      * the rest is for the next crossing.
      */
     while (c->sys == 0 && c->kept_len == 0 && c->result.n < some) {
-        size_t n = 0, want = len - c->result.n;
+        size_t n = 0, want = some - c->result.n;
 
         if (c->done) {
+            /* With CBC it writes many records at once, full transport or not. */
+            want = want < MULTI_BLOCK ? want : MULTI_BLOCK;
             ret = SSL_write_ex(c->ssl, p + c->result.n, want, &n);
         } else {
             /* A client's would write all of it at once. */

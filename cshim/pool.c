@@ -119,7 +119,8 @@ void sc_pool_submit(sc_conn *c, int fd, int until, uint32_t tag, const unsigned 
     c->step.fd = fd;
     c->step.until = until;
     c->step.tag = tag;
-    c->step.no_heavy = c->step.heavy = 0;
+    c->step.in_place = SC_ALL;  /* for the pool, this is the place */
+    c->step.heavy = 0;
     pthread_mutex_lock(&mu);
     *last = c;
     last = &c->step.next;

@@ -44,17 +44,27 @@ func TakeSteps(tags []uint32) []uint32 {
 	return tags
 }
 
-// Pulses counts the signs of life that handshakes gave Go's scheduler (pulse.c), and
-// those that took long, as another thread had got the caller's processor. It does
-// not cross.
-func Pulses() (all, slow uint64) {
-	all = atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_pulses)))
-	return all, atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_pulses_slow)))
-}
+// Pulses counts the signs of life that handshakes gave Go's scheduler (pulse.c), since
+// the start. It does not cross.
+func Pulses() uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(&C.sc_pulses))) }
 
-// NoHeavySteps tells the steps of Handshake to stop once the ClientHello was
-// read and all that it asks for was answered: with WantPool. It does not cross.
-func (c *Conn) NoHeavySteps(stop bool) {
-	c.p.step.no_heavy = cBool(stop)
+// SlowPulses counts those of the last step that took long, as another thread had got
+// the caller's processor. It does not cross.
+func (c *Conn) SlowPulses() int { return int(c.p.slow_pulses) }
+
+// A Share is what the steps of Handshake make of a server's handshake.
+type Share int
+
+const (
+	All             Share = C.SC_ALL
+	QuickResumption Share = C.SC_QUICK_RESUMPTION // all, if it is a resumption with a quick key exchange or none
+	Nothing         Share = C.SC_NOTHING          // what comes before the answer to the ClientHello
+)
+
+// SetShare has the steps of Handshake stop, with WantPool, once the ClientHello was
+// read and all that it asks for was answered, if the rest is not theirs. It does
+// not cross.
+func (c *Conn) SetShare(s Share) {
+	c.p.step.in_place = C.int(s)
 	c.p.step.heavy = 0
 }

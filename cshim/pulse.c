@@ -13,16 +13,17 @@ enum { SLOW = 20 * 1000 };     /* ns: the processor was gone, and had to be wait
 
 extern void sessioncbPulse(void);
 
-atomic_ulong sc_pulses, sc_pulses_slow;
+_Atomic uint64_t sc_pulses;
 
 static void give_sign(void)
 {
+    sc_record *r = sc_record_current();
     int64_t began = sc_now();
 
     sessioncbPulse();
     atomic_fetch_add(&sc_pulses, 1);
-    if (sc_now() - began > SLOW)
-        atomic_fetch_add(&sc_pulses_slow, 1);
+    if (sc_now() - began > SLOW && r != NULL && r->conn != NULL)
+        r->conn->slow_pulses++;
 }
 
 static void pulse(const SSL *ssl, int where, int ret)

@@ -242,6 +242,7 @@ typedef struct sc_lookup {
     unsigned char *der;        /* owned, cleansed when freed; NULL: a miss, or live */
     size_t der_len;
     sc_session *live;          /* owned, and nobody else's; duplicated for each use */
+    SSL_SESSION *decoded;      /* owned: der as it was judged, for the first use */
 } sc_lookup;
 
 /* What a ClientHello asked for. HelloRetryRequest brings a second one. */
@@ -275,13 +276,15 @@ typedef struct sc_result {
 
 struct sc_conn;
 
+enum { SC_ALL, SC_QUICK_RESUMPTION, SC_NOTHING };
+
 /* A handshake step in the hands of the pool. */
 typedef struct sc_step {
     struct sc_conn *next;      /* in its queue, or of those done */
     int fd, until;
     uint32_t tag;              /* Go's */
-    int no_heavy;              /* go no further than the ClientHello: what comes then is for the pool */
-    int heavy;                 /* and that is where it stands */
+    int in_place;              /* what of what comes after the ClientHello, SC_ALL and so on; the rest is for the pool */
+    int heavy;                 /* it stands at the ClientHello, as the rest is not made here */
 } sc_step;
 
 struct post;
@@ -338,6 +341,7 @@ typedef struct sc_conn {
     int done;                  /* the handshake finished */
     int version;               /* of the protocol, once decided, or 0 */
     int resumes;               /* what the steps so far made is a resumption */
+    int slow_pulses;           /* of the last step */
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_hello *hello;           /* owned; until the handshake ends */
@@ -487,8 +491,7 @@ extern _Thread_local int sc_thread_is_ours;
 /* pulse.c */
 /* Handshakes with ctx show Go's scheduler that they go on. */
 void sc_pulse(SSL_CTX *ctx);
-/* How many signs there were, and how many found the caller's processor taken away. */
-extern atomic_ulong sc_pulses, sc_pulses_slow;
+extern _Atomic uint64_t sc_pulses;  /* signs that there were */
 
 /* listen.c */
 enum { SC_MOST_UNTAKEN = 1024, SC_FEW_UNTAKEN = SC_MOST_UNTAKEN / 2 };

@@ -244,15 +244,15 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	var livesRoom [len(idRoom)]cshim.Session
 	lives := livesRoom[:0]
-	light := false
+	hit, slow := false, false
 	for _, a := range found {
 		if live := privateCopy(a.Session()); !live.IsZero() {
 			lives = append(lives, live)
 			answers = cshim.AppendLive(answers, live)
-			light = true
+			hit = true
 		} else if der := a.Encoded(); len(der) > 0 && len(der) <= maxEncoded {
 			answers = cshim.AppendDER(answers, der)
-			light = len(der) < withCertificate
+			hit, slow = true, slow || len(der) >= withCertificate
 		} else {
 			answers = cshim.AppendMiss(answers)
 		}
@@ -265,8 +265,12 @@ func (c *Conn) lookUp(ctx context.Context) {
 	}
 	c.ssl.AllowEarlyData(allowed)
 	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
-	// A resumption of TLS 1.2 has no public key operation, and one of TLS 1.3 a quick one.
-	c.hs.light = light && (c.ssl.Version() == tls.VersionTLS12 || resumptions.step())
+	// A resumption of TLS 1.2 has no public key operation, and one of TLS 1.3 a quick
+	// one as a rule; the step sees whether it is one.
+	c.hs.light = hit && !slow
+	if c.hs.light && c.ssl.Version() == tls.VersionTLS13 && c.poolable() {
+		c.hs.light = resumptions.next()
+	}
 	c.hs.heavy = !c.hs.light
 }
 

@@ -1,10 +1,6 @@
 package ssl
 
-import (
-	"sync"
-
-	"github.com/sessioncb/openssl/cshim"
-)
+import "sync"
 
 // An inPlace says where steps are made that take some 200 us in all, with signs
 // of life between (cshim/pulse.c): by the goroutine itself, as long as Go's
@@ -12,10 +8,10 @@ import (
 // threads, and not as many as a processor that is taken away.
 type inPlace struct {
 	mu    sync.Mutex
-	left  int    // steps of this round
-	pool  bool   // where they are made
-	slow  uint64 // signs that were slow when it began
-	pause int    // steps of the last round that was on the pool; 0: the last in place was good
+	left  int  // steps of this round
+	pool  bool // where they are made
+	slow  int  // signs in this round
+	pause int  // steps of the last round that was on the pool; 0: the last in place was good
 }
 
 const (
@@ -27,27 +23,36 @@ const (
 // resumptions are those of TLS 1.3 that a store answered.
 var resumptions = inPlace{left: judged}
 
-func (p *inPlace) step() bool {
-	_, slow := cshim.Pulses()
+// next says where the next step is made.
+func (p *inPlace) next() (inPlace bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.left == 0 {
-		p.nextRound(slow)
+		p.nextRound()
 	}
 	p.left--
 	return !p.pool
 }
 
+// note counts the slow signs of a step that was made in place.
+func (p *inPlace) note(slow int) {
+	if slow > 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.slow += slow
+	}
+}
+
 // nextRound judges the last one. A round on the pool is followed by a trial.
-func (p *inPlace) nextRound(slow uint64) {
+func (p *inPlace) nextRound() {
 	switch {
 	case p.pool:
 		p.pool, p.left = false, judged
-	case slow-p.slow > tooSlow:
+	case p.slow > tooSlow:
 		p.pause = min(2*p.pause+judged, longestPause)
 		p.pool, p.left = true, p.pause
 	default:
 		p.pause, p.left = 0, judged
 	}
-	p.slow = slow
+	p.slow = 0
 }

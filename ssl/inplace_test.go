@@ -12,17 +12,16 @@ import (
 // Steps are made in place until too many signs of life were slow; then the pauses
 // on the pool become longer, up to a bound, and one good round ends them.
 func TestInPlace(t *testing.T) {
-	p := inPlace{left: 1}
-	slow := uint64(0)
+	p := inPlace{left: judged}
 	for i, want := range []struct {
-		slow  uint64
+		slow  int
 		pool  bool
 		steps int
 	}{
 		{0, false, judged},
 		{tooSlow, false, judged},
 		{tooSlow + 1, true, judged},
-		{1000, false, judged}, // others' signs: a round on the pool is not judged
+		{1000, false, judged}, // of steps of the round before: a round on the pool is not judged
 		{tooSlow + 1, true, 3 * judged},
 		{0, false, judged},
 		{tooSlow + 1, true, 7 * judged},
@@ -34,8 +33,8 @@ func TestInPlace(t *testing.T) {
 		{0, false, judged}, // good
 		{tooSlow + 1, true, judged},
 	} {
-		slow += want.slow
-		p.nextRound(slow)
+		p.note(want.slow)
+		p.nextRound()
 		if p.pool != want.pool || p.left != want.steps {
 			t.Fatalf("round %d: on the pool %v, %d steps; want %v, %d", i, p.pool, p.left, want.pool, want.steps)
 		}
@@ -45,10 +44,9 @@ func TestInPlace(t *testing.T) {
 // resumeOn sets where the next resumptions of TLS 1.3 are made, until the test ends.
 func resumeOn(t *testing.T, pool bool) {
 	set := func(pool bool) {
-		_, slow := cshim.Pulses()
 		resumptions.mu.Lock()
 		defer resumptions.mu.Unlock()
-		resumptions.left, resumptions.pool, resumptions.slow, resumptions.pause = judged, pool, slow, 0
+		resumptions.left, resumptions.pool, resumptions.slow, resumptions.pause = judged, pool, 0, 0
 	}
 	set(pool)
 	t.Cleanup(func() { set(false) })
@@ -98,12 +96,12 @@ func TestPulses(t *testing.T) {
 			if row.resumed {
 				visitPulsing(t, l, client)
 			}
-			before, _ := cshim.Pulses()
+			before := cshim.Pulses()
 			if resumed := visitPulsing(t, l, client); resumed != row.resumed {
 				t.Fatalf("resumed: %v", resumed)
 			}
-			after, _ := cshim.Pulses()
-			if n := after - before; row.want == 0 && n > 0 || n < row.want {
+			n := cshim.Pulses() - before
+			if row.want == 0 && n > 0 || n < row.want {
 				t.Errorf("%d signs of life, want %d", n, row.want)
 			}
 		})

@@ -283,6 +283,68 @@ func TestPoolSteps(t *testing.T) {
 	}
 }
 
+// A resumption is made in place if it is one, and its key exchange is quick: what
+// the store answered, and the group, are the client's choice.
+func TestPoolStepsOfAnswers(t *testing.T) {
+	otherTrust := func(c *Config) { c.SessionIDContext = []byte("another") }
+	for _, row := range []struct {
+		name    string
+		version uint16
+		groups  string // of the client
+		change  func(*Config)
+		resumed bool
+		want    uint64
+	}{
+		{"quick", only12, "", nil, true, 0},
+		{"quick", only13, "", nil, true, 0},
+		{"P-256", only13, "P-256", nil, true, 0},
+		{"P-384", only13, "P-384", nil, true, 1},
+		{"ffdhe2048", only13, "ffdhe2048", nil, true, 1},
+		{"a slow group after a HelloRetryRequest", only13, "X25519:P-384", func(c *Config) { c.Groups = "P-384" }, true, 1},
+		{"refused", only12, "", otherTrust, false, 2},
+		{"refused", only13, "", otherTrust, false, 1},
+	} {
+		t.Run(tls.VersionName(row.version)[4:]+"/"+row.name, func(t *testing.T) {
+			balanced(t)
+			poolIsFree(t)
+			resumeOn(t, false)
+			store := newStore()
+			cfg := serverConfig()
+			cfg.SessionCallbacks = store.callbacks()
+			cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
+			first := newContext(t, cfg)
+			if row.change != nil {
+				row.change(&cfg)
+			}
+			server := newContext(t, cfg)
+			ccfg := clientConfig()
+			ccfg.MinVersion, ccfg.MaxVersion, ccfg.Groups = row.version, row.version, row.groups
+			got := &clientSessions{}
+			t.Cleanup(got.close)
+			ccfg.SessionCallbacks.New = got
+			client := newContext(t, ccfg)
+			least := uint64(1000)
+			for range 5 {
+				visit(t, first, client, nil)
+				offer := got.last(t)
+				before, _ := workers.state()
+				s, c := connect(t, server, client, &ClientOptions{Session: offer}, transports[0].wrap)
+				after, _ := workers.state()
+				if resumed := s.ConnectionState().DidResume; resumed != row.resumed {
+					t.Fatalf("resumed is %v", resumed)
+				}
+				least = min(least, after-before)
+				exchange(t, s, c)
+				s.Close()
+				c.Close()
+			}
+			if least != row.want {
+				t.Errorf("%d steps on the pool, want %d", least, row.want)
+			}
+		})
+	}
+}
+
 // Thousands of handshakes at once end well, and leave nothing.
 func TestPoolCrowd(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 
 	"github.com/sessioncb/openssl/cshim"
 )
@@ -21,12 +22,18 @@ func (c *Conn) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	c.rd.mu.Lock()
-	defer c.rd.mu.Unlock()
+	over := false // others are to run
+	defer func() {
+		c.rd.buf = nil
+		c.rd.mu.Unlock()
+		if over {
+			runtime.Gosched()
+		}
+	}()
 	if c.rd.err != nil {
 		return 0, c.rd.err
 	}
 	c.rd.buf = b
-	defer func() { c.rd.buf = nil }()
 	r := &c.rd.result
 	err := c.tr.input(c.rd.run)
 	for err == nil && r.Sessions {
@@ -46,7 +53,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	case err != nil:
 		return 0, transportError("read", err)
 	case r.Status == cshim.Done:
-		c.rd.streak.add(r.N)
+		over = c.rd.streak.add(r.N)
 		return r.N, nil
 	case r.Status == cshim.Closed:
 		c.rd.err = io.EOF
@@ -72,16 +79,25 @@ func (c *Conn) Write(b []byte) (int, error) {
 // has not finished.
 func (c *Conn) write(b []byte) (int, error) {
 	c.wr.lock()
-	defer c.wr.unlock()
+	over := false // others are to run
+	defer func() {
+		c.wr.buf = nil
+		c.wr.unlock()
+		if over {
+			runtime.Gosched()
+		}
+	}()
 	if c.wr.err != nil {
 		return 0, c.wr.err
 	}
 	c.wr.buf, c.wr.n, c.wr.result = b, 0, cshim.Result{}
-	defer func() { c.wr.buf = nil }()
 	for {
+		if over {
+			runtime.Gosched()
+		}
 		err := c.tr.output(c.wr.run)
 		r := c.wr.result
-		c.wr.streak.add(r.N)
+		over = c.wr.streak.add(r.N)
 		if r.Sessions {
 			// A ticket that NewSessionTicket queued: it leaves when it is stored.
 			c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})

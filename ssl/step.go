@@ -48,7 +48,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 		untouched = 1
 	}
 	gated := c.host.Load().gated
-	pool := c.server && gated && tr.FD >= 0 && h.early == nil && workers.starts()
+	pool := c.poolable() && workers.starts()
 	if !pool || !h.heavy {
 		if gated && !h.slot {
 			if !steps.try() {
@@ -58,8 +58,19 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 			h.slot = true
 		}
 		c.handshakeStep(func() cshim.Result {
-			c.ssl.NoHeavySteps(pool && !h.light)
-			return c.ssl.Handshake(tr, h.answers, h.until, h.early)
+			switch {
+			case !pool:
+				c.ssl.SetShare(cshim.All)
+			case h.light:
+				c.ssl.SetShare(cshim.QuickResumption)
+			default:
+				c.ssl.SetShare(cshim.Nothing)
+			}
+			r := c.ssl.Handshake(tr, h.answers, h.until, h.early)
+			if pool && h.light {
+				resumptions.note(c.ssl.SlowPulses())
+			}
+			return r
 		})
 		h.leave()
 		h.heavy = h.result.Status == cshim.WantPool
@@ -75,6 +86,13 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 	}
 	r := &h.result
 	return r.Status == cshim.WantRead && (r.Pending == 0 || c.early.open.Load()) && r.WriteErr == 0, r.In, r.Out
+}
+
+// poolable says whether steps of the handshake may be made on the pool: OpenSSL has
+// the descriptor, no slow key blocks a thread, and no early data is waited for.
+func (c *Conn) poolable() bool {
+	_, memory := c.tr.(*memory)
+	return c.server && !memory && c.host.Load().gated && c.hs.early == nil
 }
 
 func (c *Conn) handshakeStep(f func() cshim.Result) {

@@ -1,7 +1,5 @@
 package ssl
 
-import "runtime"
-
 // A streak is how many records a direction of a Conn moved since it let other
 // goroutines run.
 //
@@ -15,12 +13,14 @@ type streak int
 // Less than 10 ms, also where 16 KiB take four times as long as they do now.
 const longestStreak = 128
 
-// add counts a crossing that moved n bytes.
-func (s *streak) add(n int) {
-	if *s += streak(1 + n/maxRecord); *s >= longestStreak {
-		*s = 0
-		runtime.Gosched()
+// add counts a crossing that moved n bytes. It says whether others are to run now
+// (runtime.Gosched).
+func (s *streak) add(n int) (over bool) {
+	if *s += streak(1 + n/maxRecord); *s < longestStreak {
+		return false
 	}
+	*s = 0
+	return true
 }
 
 const maxRecord = 16 << 10 // bytes of data in a record (SSL3_RT_MAX_PLAIN_LENGTH)
