@@ -34,12 +34,15 @@ func (p *inPlace) next() (inPlace bool) {
 	return !p.pool
 }
 
-// note counts the slow signs of a step that was made in place.
+// note counts the slow signs of a step that was made in place. Too many end the round.
 func (p *inPlace) note(slow int) {
-	if slow > 0 {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.slow += slow
+	if slow == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.slow += slow; p.slow > tooSlow && !p.pool {
+		p.left = 0
 	}
 }
 

@@ -33,7 +33,11 @@ func TestInPlace(t *testing.T) {
 		{0, false, judged}, // good
 		{tooSlow + 1, true, judged},
 	} {
+		before := p.left
 		p.note(want.slow)
+		if ended := p.left == 0; ended != (want.slow > tooSlow && !p.pool) || !ended && p.left != before {
+			t.Fatalf("round %d: %d steps are left after %d slow signs", i, p.left, want.slow)
+		}
 		p.nextRound()
 		if p.pool != want.pool || p.left != want.steps {
 			t.Fatalf("round %d: on the pool %v, %d steps; want %v, %d", i, p.pool, p.left, want.pool, want.steps)
