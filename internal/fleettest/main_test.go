@@ -39,9 +39,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "leak gate: "+left)
 		code = 1
 	}
-	if n := len(crowded.processes); n > max(2, crowded.all/2) {
-		fmt.Fprintf(os.Stderr, "%d of %d server processes had more than GOMAXPROCS + %d threads at the end: %q\n",
-			n, crowded.all, spareThreads, crowded.processes)
+	if n := len(crowded.processes); n > mostCrowded {
+		fmt.Fprintf(os.Stderr, "%d server processes had more than GOMAXPROCS + %d threads at the end: %q\n", n, spareThreads, crowded.processes)
 		code = 1
 	}
 	os.Exit(code)
