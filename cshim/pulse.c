@@ -5,7 +5,7 @@
  * goes on looking that often. When it never finds any it soon looks every 10 ms
  * only. A handshake makes one public key operation after the other in one call; a
  * call back into Go between them, which does nothing, makes another call of it for
- * the monitor, and costs 0.1 us.
+ * the monitor, and costs 35 ns and two looks at the clock.
  */
 #include "shim.h"
 
