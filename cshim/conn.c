@@ -31,8 +31,8 @@ static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
     c->birth = c->host = ctx;
     c->announced_end = &c->announced;
     c->ssl = SSL_new(ssl_ctx);
-    /* A server's are set with its ClientHello, which can choose another context. */
-    b = c->ssl != NULL && (server || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
+    /* A server's are set with its ClientHello, which chooses the context. */
+    b = c->ssl != NULL && (server || !ctx->asks_host || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
         ? sc_bio_new(c) : NULL;
     if (b == NULL) {
         c->errors = OPENSSL_malloc(sizeof(*c->errors));

@@ -260,10 +260,10 @@ int sc_context_ciphers(sc_context *c, const char *list, const char *suites,
     if (groups == NULL)
         return 1;
     /*
-     * Not set on the SSL_CTX: an SSL copies them from there when it is made, and
-     * one that adopts another context could not get the system's back.
+     * Not set on the SSL_CTX if Go chooses the context: an SSL copies them from there
+     * when it is made, and one that adopts another could not get the system's back.
      */
-    if (!takes_groups(c, groups))
+    if (c->asks_host ? !takes_groups(c, groups) : SSL_CTX_set1_groups_list(c->ctx, groups) != 1)
         return fail(e);
     OPENSSL_free(c->groups);
     c->groups = OPENSSL_strdup(groups);

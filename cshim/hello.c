@@ -228,7 +228,7 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
     c->hello_text = NULL;
     c->hello_text_len = 0;
     if (c->host_chosen < 0
-        || (c->host->groups != NULL && SSL_set1_groups_list(ssl, c->host->groups) != 1)) {
+        || (c->birth->asks_host && c->host->groups != NULL && SSL_set1_groups_list(ssl, c->host->groups) != 1)) {
         *alert = SSL_AD_INTERNAL_ERROR;
         return SSL_CLIENT_HELLO_ERROR;
     }

@@ -83,15 +83,15 @@ func NewContext(cfg Config) (*Context, error) {
 		return nil, opError("new context", q)
 	}
 	c.side.c = shim
+	if c.getHost != nil {
+		shim.AskHost() // first: groups depend on it
+	}
 	var err error
 	if c.sidCtx, c.trust, err = cfg.apply(shim); err != nil {
 		c.Close()
 		return nil, err
 	}
 	shim.SetCallbacks(c.bits)
-	if c.getHost != nil {
-		shim.AskHost()
-	}
 	c.derived = len(cfg.SessionIDContext) == 0
 	c.versions = [2]uint16{max(cfg.MinVersion, tls.VersionTLS12), cfg.MaxVersion}
 	return c, nil
