@@ -15,21 +15,26 @@ extern void sessioncbPulse(void);
 
 _Atomic uint64_t sc_pulses;
 
-static void give_sign(void)
+static void give_sign(sc_conn *c)
 {
-    sc_record *r = sc_record_current();
     int64_t began = sc_now();
 
     sessioncbPulse();
     atomic_fetch_add(&sc_pulses, 1);
-    if (sc_now() - began > SLOW && r != NULL && r->conn != NULL)
-        r->conn->slow_pulses++;
+    if (c != NULL && sc_now() - began > SLOW)
+        c->slow_pulses++;
 }
 
 static void pulse(const SSL *ssl, int where, int ret)
 {
+    sc_record *r = sc_record_current();
+    sc_conn *c = r != NULL ? r->conn : NULL;
+
     (void)ret;
     if ((where & SSL_CB_LOOP) == 0 || sc_thread_is_ours)
+        return;
+    /* A step that reads a ClientHello makes no such operation, nor does a resumption of TLS 1.2. */
+    if (c != NULL && c->step.in_place != SC_ALL && c->version != TLS1_3_VERSION)
         return;
     /* What was done last, or will be done next, takes long. */
     switch (SSL_get_state(ssl)) {
@@ -47,7 +52,7 @@ static void pulse(const SSL *ssl, int where, int ret)
     case TLS_ST_CR_CERT_VRFY:
     case TLS_ST_CW_KEY_EXCH:
     case TLS_ST_CW_CERT_VRFY:
-        give_sign();
+        give_sign(c);
         break;
     default:
         break;
