@@ -146,7 +146,7 @@ static int keep(sc_conn *c, const unsigned char *p, size_t n)
         c->kept_pos = 0;
     }
     if (c->kept_len + n > c->kept_cap) {
-        size_t cap = c->kept_cap > 0 ? c->kept_cap : 4096;
+        size_t cap = c->kept_cap > 0 ? c->kept_cap : 1000;
         unsigned char *q;
 
         while (cap < c->kept_len + n)

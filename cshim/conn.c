@@ -306,6 +306,9 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
         push(c);
     }
     end(c, &r);
+    /* A Write changes nothing of it: in init it would, and what brings that about says so. */
+    c->idle = c->polled && c->done && c->rest == NULL && c->ahead_sys == 0 && c->early.len == 0
+        && !SSL_has_pending(c->ssl) && !SSL_in_init(c->ssl);
 }
 
 void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof)
@@ -439,6 +442,7 @@ int sc_conn_new_ticket(sc_conn *c)
 {
     int ok;
 
+    c->idle = 0;
     ERR_set_mark();
     ok = SSL_new_session_ticket(c->ssl);
     ERR_pop_to_mark();
@@ -449,6 +453,7 @@ int sc_conn_key_update(sc_conn *c, int request)
 {
     int ok;
 
+    c->idle = 0;
     ERR_set_mark();
     ok = SSL_key_update(c->ssl, request ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
     ERR_pop_to_mark();

@@ -2,6 +2,26 @@ package cshim
 
 /*
 #include "shim.h"
+
+// cgo looks for pointers of Go in all that a pointer it is given leads to, with each
+// crossing, but not behind a number.
+static void step_handshake(uintptr_t c, int fd, const unsigned char *in, size_t in_len, int eof,
+                           unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
+                           int until, unsigned char *early, size_t early_len)
+{
+    sc_conn_handshake((sc_conn *)c, fd, in, in_len, eof, out, out_cap, answers, answers_len, until, early, early_len);
+}
+
+static void step_read(uintptr_t c, int fd, const unsigned char *in, size_t in_len, int eof,
+                      unsigned char *buf, size_t len)
+{
+    sc_conn_read((sc_conn *)c, fd, in, in_len, eof, buf, len);
+}
+
+static void step_write(uintptr_t c, int fd, unsigned char *out, size_t out_cap, const unsigned char *buf, size_t len)
+{
+    sc_conn_write((sc_conn *)c, fd, out, out_cap, buf, len);
+}
 */
 import "C"
 
@@ -14,8 +34,11 @@ import (
 // Conn is an SSL on our BIO. One goroutine at a time may call its methods.
 type Conn struct{ p *C.sc_conn }
 
+// number is the SSL's address for a crossing.
+func (c *Conn) number() C.uintptr_t { return C.uintptr_t(uintptr(unsafe.Pointer(c.p))) }
+
 // Status says how a step ended.
-type Status int
+type Status uint8
 
 // The ends of a step.
 const (
@@ -32,34 +55,56 @@ const (
 
 // Result is the outcome of a step.
 type Result struct {
-	Status   Status
 	N        int // application bytes
 	In, Out  int // borrowed memory consumed and filled; of a descriptor, In is 1 if it was left empty
 	Pending  int // encrypted bytes kept
 	WriteErr syscall.Errno
+	Status   Status
 	Events   Events
 	Sessions bool // AppendAnnounced has some
 	Held     bool // nothing leaves before Flush with release
 }
 
-// IO is the transport of one step: a descriptor, or, with FD -1, memory that
-// is borrowed for the call.
+// IO is the transport of one step: a descriptor or, unless Memory is nil, memory.
 type IO struct {
-	FD    int
-	Quiet bool // of a Conn that a Listener accepted: the descriptor has nothing to read
-	In    []byte
-	EOF   bool // no input will follow
-	Out   []byte
+	FD     int
+	Quiet  bool // of a Conn that a Listener accepted: the descriptor has nothing to read
+	Memory *Memory
 }
 
-func (c *Conn) result() Result {
-	r := &c.p.result
-	return Result{
-		Status: Status(r.status), N: int(r.n), In: int(r.in), Out: int(r.out), Pending: int(r.pending),
-		WriteErr: syscall.Errno(r.write_sys), Events: Events(r.events),
-		Sessions: c.p.announced != nil, Held: c.p.hold != 0,
-	}
+// Memory is what a step borrows in place of a descriptor.
+type Memory struct {
+	In  []byte
+	EOF bool // no input will follow
+	Out []byte
 }
+
+var noMemory Memory
+
+func (io IO) memory() *Memory {
+	if io.Memory == nil {
+		return &noMemory
+	}
+	return io.Memory
+}
+
+func (io IO) fd() C.int {
+	if io.Memory != nil {
+		return -1
+	}
+	return C.int(io.FD)
+}
+
+func (c *Conn) result(to *Result) {
+	r := &c.p.result
+	to.N, to.In, to.Out, to.Pending = int(r.n), int(r.in), int(r.out), int(r.pending)
+	to.WriteErr, to.Status, to.Events = syscall.Errno(r.write_sys), Status(r.status), Events(r.events)
+	to.Sessions, to.Held = c.p.announced != nil, c.p.hold != 0
+}
+
+// Idle says that Read would find nothing if the descriptor is quiet, and have nothing
+// else to do. It does not cross.
+func (c *Conn) Idle() bool { return c.p.idle != 0 && c.p.dropped == nil }
 
 // NewConn makes an SSL (SSL_new) of ctx, which must not be closed.
 func NewConn(ctx *Context, server bool) (*Conn, Queue, bool) {
@@ -90,47 +135,53 @@ func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queu
 // Handshake is SSL_do_handshake, with SSL_read_early_data before it on a server
 // that accepts early data. answers, if any, are those of AppendLookups; early is
 // filled with UntilData.
-func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte) Result {
+func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte, r *Result) {
+	m := io.memory()
 	c.p.quiet = cBool(io.Quiet)
-	C.sc_conn_handshake(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
-		bytesPtr(io.Out), C.size_t(len(io.Out)), bytesPtr(answers), C.size_t(len(answers)),
+	C.step_handshake(c.number(), io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF),
+		bytesPtr(m.Out), C.size_t(len(m.Out)), bytesPtr(answers), C.size_t(len(answers)),
 		C.int(until), bytesPtr(early), C.size_t(len(early)))
-	return c.result()
+	c.result(r)
 }
 
 // Read is SSL_read_ex.
-func (c *Conn) Read(io IO, buf []byte) Result {
+func (c *Conn) Read(io IO, buf []byte, r *Result) {
+	m := io.memory()
 	c.p.quiet = cBool(io.Quiet)
-	C.sc_conn_read(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF),
+	C.step_read(c.number(), io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF),
 		bytesPtr(buf), C.size_t(len(buf)))
-	return c.result()
+	c.result(r)
 }
 
 // Peek is SSL_peek_ex of a byte: it handles all that is not application data.
-func (c *Conn) Peek(io IO) Result {
+func (c *Conn) Peek(io IO, r *Result) {
+	m := io.memory()
 	c.p.quiet = cBool(io.Quiet)
-	C.sc_conn_peek(c.p, C.int(io.FD), bytesPtr(io.In), C.size_t(len(io.In)), cBool(io.EOF))
-	return c.result()
+	C.sc_conn_peek(c.p, io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF))
+	c.result(r)
 }
 
 // Write is SSL_write_ex, until all is written, the transport is full, or it is done
 // with 1 MiB.
-func (c *Conn) Write(io IO, buf []byte) Result {
-	C.sc_conn_write(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)),
+func (c *Conn) Write(io IO, buf []byte, r *Result) {
+	m := io.memory()
+	C.step_write(c.number(), io.fd(), bytesPtr(m.Out), C.size_t(len(m.Out)),
 		bytesPtr(buf), C.size_t(len(buf)))
-	return c.result()
+	c.result(r)
 }
 
 // Flush sends what is kept; release ends a hold first.
-func (c *Conn) Flush(io IO, release bool) Result {
-	C.sc_conn_flush(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)), cBool(release))
-	return c.result()
+func (c *Conn) Flush(io IO, release bool, r *Result) {
+	m := io.memory()
+	C.sc_conn_flush(c.p, io.fd(), bytesPtr(m.Out), C.size_t(len(m.Out)), cBool(release))
+	c.result(r)
 }
 
 // Shutdown is SSL_shutdown, where the state allows it.
-func (c *Conn) Shutdown(io IO) Result {
-	C.sc_conn_shutdown(c.p, C.int(io.FD), bytesPtr(io.Out), C.size_t(len(io.Out)))
-	return c.result()
+func (c *Conn) Shutdown(io IO, r *Result) {
+	m := io.memory()
+	C.sc_conn_shutdown(c.p, io.fd(), bytesPtr(m.Out), C.size_t(len(m.Out)))
+	c.result(r)
 }
 
 // Free takes the SSL (SSL_free). With mark, the session stays resumable
@@ -194,12 +245,9 @@ func (c *Conn) Judge(id, der []byte, live Session) bool {
 
 // AppendLookups appends copies of the ids that wait for an answer.
 func (c *Conn) AppendLookups(ids [][]byte) [][]byte {
-	h := c.p.hello
-	if h == nil {
-		return ids
-	}
-	for i := range int(h.count) {
-		if l := &h.lookup[i]; l.answered == 0 {
+	list := unsafe.Slice(c.p.lookup, c.p.lookups)
+	for i := range list {
+		if l := &list[i]; l.answered == 0 {
 			ids = append(ids, C.GoBytes(unsafe.Pointer(&l.id[0]), C.int(l.id_len)))
 		}
 	}

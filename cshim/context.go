@@ -25,7 +25,7 @@ const (
 )
 
 // Event bits: what a call that may remove sessions left behind.
-type Events uint
+type Events uint8
 
 // The events.
 const (

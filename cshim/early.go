@@ -46,14 +46,16 @@ func (c *Context) EnableEarlyData(max uint32) { C.sc_early_enable(c.p, C.uint32_
 func (c *Conn) StartEarlyData(buf []byte) (r Result, max uint32, why Obstacle) {
 	var m C.uint32_t
 	why = Obstacle(C.sc_early_start(c.p, bytesPtr(buf), C.size_t(len(buf)), &m))
-	return c.result(), uint32(m), why
+	c.result(&r)
+	return r, uint32(m), why
 }
 
 // TakeEarlyData fills buf with early data that was read and not taken;
 // Result.N is 0 when there is none.
-func (c *Conn) TakeEarlyData(buf []byte) Result {
+func (c *Conn) TakeEarlyData(buf []byte) (r Result) {
 	C.sc_early_rest(c.p, bytesPtr(buf), C.size_t(len(buf)))
-	return c.result()
+	c.result(&r)
+	return r
 }
 
 // EarlyDataOffered says whether the ClientHello comes with early data. It does

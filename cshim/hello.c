@@ -40,8 +40,8 @@ static sc_lookup *find(const sc_conn *c, const unsigned char *id, size_t len)
 {
     int i;
 
-    for (i = 0; c->hello != NULL && i < c->hello->count; i++) {
-        sc_lookup *l = &c->hello->lookup[i];
+    for (i = 0; i < c->lookups; i++) {
+        sc_lookup *l = &c->lookup[i];
 
         if (l->id_len == len && memcmp(l->id, id, len) == 0)
             return l;
@@ -53,13 +53,15 @@ static void record(sc_conn *c, const unsigned char *id, size_t len)
 {
     sc_lookup *l;
 
-    if (len == 0 || len > SSL_MAX_SSL_SESSION_ID_LENGTH || find(c, id, len) != NULL)
+    if (len == 0 || len > SSL_MAX_SSL_SESSION_ID_LENGTH || find(c, id, len) != NULL
+        || c->lookups == 2 * SC_MAX_LOOKUPS)
         return;
-    if (c->hello == NULL && (c->hello = OPENSSL_zalloc(sizeof(*c->hello))) == NULL)
+    l = OPENSSL_realloc(c->lookup, (size_t)(c->lookups + 1) * sizeof(*l));
+    if (l == NULL)
         return;
-    if (c->hello->count == 2 * SC_MAX_LOOKUPS)
-        return;
-    l = &c->hello->lookup[c->hello->count++];
+    c->lookup = l;
+    l += c->lookups++;
+    memset(l, 0, sizeof(*l));
     memcpy(l->id, id, len);
     l->id_len = (unsigned char)len;
     l->answered = !c->birth->parks;
@@ -151,8 +153,8 @@ static int resumes(sc_conn *c)
     int i, good = 0;
 
     ERR_set_mark();
-    for (i = 0; !good && c->hello != NULL && i < c->hello->count; i++) {
-        sc_lookup *l = &c->hello->lookup[i];
+    for (i = 0; !good && i < c->lookups; i++) {
+        sc_lookup *l = &c->lookup[i];
 
         if (l->der != NULL && l->decoded == NULL)
             l->decoded = sc_decode(l->der, l->der_len);
@@ -240,8 +242,8 @@ int sc_hello_cb(SSL *ssl, int *alert, void *arg)
         else if (stateful_tickets(ssl))
             record_identities(c);
     }
-    for (i = 0; c->hello != NULL && i < c->hello->count; i++)
-        if (!c->hello->lookup[i].answered)
+    for (i = 0; i < c->lookups; i++)
+        if (!c->lookup[i].answered)
             return SSL_CLIENT_HELLO_RETRY;
     c->step.heavy = c->step.in_place == SC_NOTHING
         || (c->step.in_place == SC_QUICK_RESUMPTION && !(resumes(c) && quick_shares(c)));
@@ -258,8 +260,8 @@ void sc_hello_answer(sc_conn *c, const unsigned char *p, size_t len)
     const unsigned char *end = p + len;
     int i;
 
-    for (i = 0; c->hello != NULL && i < c->hello->count; i++) {
-        sc_lookup *l = &c->hello->lookup[i];
+    for (i = 0; i < c->lookups; i++) {
+        sc_lookup *l = &c->lookup[i];
         sc_session *b;
         size_t n;
 
@@ -290,13 +292,14 @@ void sc_hello_free(sc_conn *c)
 {
     int i;
 
-    for (i = 0; c->hello != NULL && i < c->hello->count; i++) {
-        OPENSSL_clear_free(c->hello->lookup[i].der, c->hello->lookup[i].der_len);
-        sc_session_free(c->hello->lookup[i].live);
-        SSL_SESSION_free(c->hello->lookup[i].decoded);
+    for (i = 0; i < c->lookups; i++) {
+        OPENSSL_clear_free(c->lookup[i].der, c->lookup[i].der_len);
+        sc_session_free(c->lookup[i].live);
+        SSL_SESSION_free(c->lookup[i].decoded);
     }
-    OPENSSL_free(c->hello);
-    c->hello = NULL;
+    OPENSSL_free(c->lookup);
+    c->lookup = NULL;
+    c->lookups = 0;
 }
 
 int sc_hello_offered(const sc_conn *c, const sc_session *b)

@@ -26,8 +26,11 @@ func (c *Conn) SubmitHandshake(io IO, answers []byte, until Until, tag uint32) {
 	C.sc_pool_submit(c.p, C.int(io.FD), C.int(until), C.uint32_t(tag), bytesPtr(answers), C.size_t(len(answers)))
 }
 
-// StepResult is the result of the step that was submitted. It does not cross.
-func (c *Conn) StepResult() Result { return c.result() }
+// StepResult reads the result of the step that was submitted. It does not cross.
+func (c *Conn) StepResult(r *Result) { c.result(r) }
+
+// StepEvents are those of the step that was submitted. It does not cross.
+func (c *Conn) StepEvents() Events { return Events(c.p.result.events) }
 
 // TakeSteps appends the tags of the steps that were done since the last call,
 // in order. It does not cross.

@@ -233,7 +233,7 @@ enum {
     SC_EARLY                   /* early data was accepted, or read; see early.c */
 };
 
-enum { SC_MAX_LOOKUPS = 8 };   /* identities looked up for one ClientHello */
+enum { SC_MAX_LOOKUPS = 8 };   /* identities looked up for one ClientHello; HelloRetryRequest brings a second one */
 
 typedef struct sc_lookup {
     unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
@@ -244,12 +244,6 @@ typedef struct sc_lookup {
     sc_session *live;          /* owned, and nobody else's; duplicated for each use */
     SSL_SESSION *decoded;      /* owned: der as it was judged, for the first use */
 } sc_lookup;
-
-/* What a ClientHello asked for. HelloRetryRequest brings a second one. */
-typedef struct sc_hello {
-    int count;
-    sc_lookup lookup[2 * SC_MAX_LOOKUPS];
-} sc_hello;
 
 /* The early data of a connection. */
 typedef struct sc_early {
@@ -332,6 +326,7 @@ typedef struct sc_conn {
     unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
     size_t rest_len;
     int polled;                /* Go knows when the descriptor has something */
+    int idle;                  /* it does, and SSL_read finds nothing as long as it has nothing */
     int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;
@@ -344,7 +339,8 @@ typedef struct sc_conn {
     int slow_pulses;           /* of the last step */
     int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
-    sc_hello *hello;           /* owned; until the handshake ends */
+    sc_lookup *lookup;         /* owned, until the handshake ends: lookup[0..lookups] */
+    int lookups;
     sc_early early;
     sc_session *announced;     /* owned, oldest first, until Go takes them */
     sc_session **announced_end;

@@ -54,7 +54,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 
 func (a *acceptor) accept() (fd int, peer [cshim.PeerSize]byte, err error) {
 	var errno syscall.Errno
-	err = a.s.input(func(io cshim.IO) (wait bool, left, _ int) {
+	err = a.s.input(stepFunc(func(io cshim.IO) (wait bool, left, _ int) {
 		if io.Quiet {
 			return true, 1, 0
 		}
@@ -63,7 +63,7 @@ func (a *acceptor) accept() (fd int, peer [cshim.PeerSize]byte, err error) {
 			return true, 1, 0
 		}
 		return false, 0, 0
-	})
+	}))
 	if err == nil && errno != 0 {
 		err = errno
 	}

@@ -42,12 +42,12 @@ func TestAllocationCounts(t *testing.T) {
 		for _, transport := range countedTransports {
 			o := row.server.over(transport)
 			t.Run(o.String(), func(t *testing.T) {
-				want := map[string]int64{"NewConn": 18, "Handshake": row.handshake, "ConnectionState": 2}
+				want := map[string]int64{"NewConn": 13, "Handshake": row.handshake, "ConnectionState": 2}
 				switch {
 				case o.Socket:
-					want["NewConn"] = 14
+					want["NewConn"] = 9
 				case o.Memory:
-					want["NewConn"] = 15
+					want["NewConn"] = 10
 					want["Handshake"]++ // the buffer of its input
 					want["Close"] = 3   // the deadline of the transport
 				}

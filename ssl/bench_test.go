@@ -32,10 +32,9 @@ func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lo
 		t.Fatal(err)
 	}
 	workers.starts() // the first time it makes a crossing
-	run := s.hs.run
 	twice := 0
-	s.hs.run = func(tr cshim.IO) (wait bool, in, out int) {
-		n := crossings(func() { wait, in, out = run(tr) })
+	aroundSteps(s, func(step *toHandshake, tr cshim.IO) (wait bool, in, out int) {
+		n := crossings(func() { wait, in, out = step.try(tr) })
 		switch steps += n; n {
 		case 1:
 		case 2:
@@ -47,7 +46,7 @@ func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lo
 			lookups++
 		}
 		return wait, in, out
-	}
+	})
 	defer func() {
 		// The ClientHello is read in place, and what comes then handed to the pool.
 		if want := 1 - int(lookups); twice != want {

@@ -38,6 +38,8 @@ type Conn struct {
 	tr     transport
 	server bool
 
+	throughMemory bool // OpenSSL has no descriptor
+
 	// mu is held for one crossing, and never while waiting.
 	mu  sync.Mutex
 	ssl *cshim.Conn // nil once freed
@@ -52,8 +54,8 @@ type Conn struct {
 
 	handshaking chan struct{} // holds one token: who has it runs the handshake
 	established atomic.Bool
-	result      error // of the handshake, once established
-	hs          handshakeStep
+	result      error          // of the handshake, once established
+	hs          *handshakeStep // nil when the handshake has ended: an idle Conn is small
 	early       earlyData
 
 	rd       readStep
@@ -90,11 +92,9 @@ func (l *looseSessions) take() []cshim.Session {
 	return list
 }
 
-// The state of a running operation. Its steps are made once for the Conn: a
-// closure a call would be an allocation.
+// The state of a running operation.
 type (
 	handshakeStep struct {
-		run               step
 		result            cshim.Result
 		failure           error
 		answers           []byte
@@ -112,26 +112,24 @@ type (
 		heavy, light bool
 	}
 	readStep struct {
-		mu        sync.Mutex
-		run, peek step
-		buf       []byte
-		result    cshim.Result
-		failure   error
-		err       error // of every later Read
-		streak    streak
+		mu      sync.Mutex
+		buf     []byte
+		result  cshim.Result
+		failure error
+		err     error // of every later Read
+		streak  streak
 	}
 	writeStep struct {
-		mu                sync.Mutex
-		calls             atomic.Int32 // of the program, that have mu or wait for it
-		run, flush, close step
-		buf               []byte
-		n                 int  // of buf, taken by OpenSSL
-		once              bool // the step does not wait
-		result            cshim.Result
-		failure           error
-		moved             chan struct{} // to wait for, when the step wants input
-		err               error         // of every later Write
-		streak            streak
+		mu      sync.Mutex
+		calls   atomic.Int32 // of the program, that have mu or wait for it
+		buf     []byte
+		n       int  // of buf, taken by OpenSSL
+		once    bool // the step does not wait
+		result  cshim.Result
+		failure error
+		moved   chan struct{} // to wait for, when the step wants input
+		err     error         // of every later Write
+		streak  streak
 	}
 )
 
@@ -229,15 +227,10 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 func makeConn(nc net.Conn, tr transport, ctx *Context, server bool) *Conn {
 	c := &Conn{
 		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
-		handshaking: make(chan struct{}, 1), closed: make(chan struct{}),
+		handshaking: make(chan struct{}, 1), closed: make(chan struct{}), hs: &handshakeStep{},
 	}
 	c.host.Store(ctx)
-	c.hs.run = c.stepHandshake
-	c.rd.run = c.stepRead
-	c.rd.peek = c.stepPeek
-	c.wr.run = c.stepWrite
-	c.wr.flush = c.stepFlush
-	c.wr.close = c.stepShutdown
+	_, c.throughMemory = tr.(*memory)
 	return c
 }
 
@@ -347,7 +340,7 @@ func (c *Conn) CloseWrite() error {
 
 // sendClose sends what is queued, and close_notify; wr.mu is held.
 func (c *Conn) sendClose() error {
-	return c.closeSent(c.tr.output(c.wr.close))
+	return c.closeSent(c.tr.output((*toShutDown)(c)))
 }
 
 // closeSent does what the step left to be done.
@@ -401,13 +394,12 @@ func (c *Conn) end(clean bool) error {
 // there is nothing to report. Nearly always the transport has room, and no
 // deadline is needed.
 func (c *Conn) sendLast() {
-	_, own := c.tr.(*memory)
-	own = !own
+	own := !c.throughMemory
 	var err error
 	r := &c.wr.result
 	if own {
 		c.wr.once = true
-		err = c.tr.output(c.wr.close)
+		err = c.tr.output((*toShutDown)(c))
 		c.wr.once = false
 		if err == nil && r.Status == cshim.Done && !r.Held && !r.Sessions {
 			return
@@ -466,7 +458,9 @@ func (c *Conn) free(mark bool) {
 	s := c.ssl
 	c.ssl = nil
 	waiting := c.loose.take()
-	clear(c.hs.answers) // that no step took
+	if c.hs != nil {
+		clear(c.hs.answers) // that no step took
+	}
 	var events cshim.Events
 	if s != nil {
 		c.cleanup.Stop()

@@ -215,13 +215,12 @@ func (c *counter) serve(nc net.Conn, ctx *Context, counts bool) {
 // countSteps counts what the steps of the handshake cost, without what is done
 // between them.
 func (c *counter) countSteps(s *Conn) {
-	run := s.hs.run
-	s.hs.run = func(tr cshim.IO) (wait bool, in, out int) {
-		cost := c.costOfStep(func() { wait, in, out = run(tr) })
+	aroundSteps(s, func(step *toHandshake, tr cshim.IO) (wait bool, in, out int) {
+		cost := c.costOfStep(func() { wait, in, out = step.try(tr) })
 		c.steps.Allocs += cost.Allocs
 		c.steps.Crossings += cost.Crossings
 		return wait, in, out
-	}
+	})
 }
 
 // putIn makes each step of the handshake cost more, in one respect.
@@ -229,8 +228,7 @@ func (c *counter) putIn(s *Conn) {
 	if c.o.Fault == "" {
 		return
 	}
-	run := s.hs.run
-	s.hs.run = func(tr cshim.IO) (wait bool, in, out int) {
+	aroundSteps(s, func(step *toHandshake, tr cshim.IO) (wait bool, in, out int) {
 		switch c.o.Fault {
 		case "allocation":
 			faultSink = new([64]byte)
@@ -239,8 +237,8 @@ func (c *counter) putIn(s *Conn) {
 		case "system call":
 			syscall.Getsockname(tr.FD)
 		}
-		return run(tr)
-	}
+		return step.try(tr)
+	})
 }
 
 // countCosts runs the server process, under a program that looks on if there is

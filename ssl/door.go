@@ -210,6 +210,6 @@ func (d *door) conn(s *cshim.Conn) *Conn {
 	c.ssl = s
 	c.hs.given = true
 	c.keep()
-	d.ctx.side.after(s.StepResult().Events) // it may be closed before it looks at them
+	d.ctx.side.after(s.StepEvents()) // it may be closed before it looks at them
 	return c
 }

@@ -112,9 +112,10 @@ func (c *Conn) EarlyData(ctx context.Context) (*EarlyData, error) {
 		}
 		return &EarlyData{c}, nil
 	}
-	c.hs.until = cshim.UntilEarly
+	h := c.hs
+	h.until = cshim.UntilEarly
 	err := c.advance(ctx, 0)
-	c.hs.until = cshim.UntilDone
+	h.until = cshim.UntilDone
 	if err != nil {
 		return nil, err
 	}
@@ -172,10 +173,11 @@ func (e *EarlyData) Read(b []byte) (int, error) {
 		defer cancel()
 		defer func(begin time.Time) { c.early.wait = max(c.early.wait-time.Since(begin), 1) }(time.Now())
 	}
-	c.hs.until, c.hs.early = cshim.UntilData, b
+	h := c.hs
+	h.until, h.early = cshim.UntilData, b
 	err := c.advance(ctx, 0)
-	c.hs.until, c.hs.early = cshim.UntilDone, nil
-	switch n := c.hs.result.N; {
+	h.until, h.early = cshim.UntilDone, nil
+	switch n := h.result.N; {
 	case err != nil:
 		return 0, err
 	case n == 0:
@@ -303,7 +305,7 @@ func (c *Conn) WriteEarlyData(b []byte) (int, error) {
 		return 0, err
 	}
 	defer c.yield()
-	if c.hs.begun || c.established.Load() {
+	if c.established.Load() || c.hs.begun {
 		return fail("%s", obstacles[cshim.EarlyBegun])
 	}
 	n := 0

@@ -22,21 +22,22 @@ func keyUpdates(t *testing.T, c *Conn, n int, data bool) (flood []byte) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	tr := cshim.IO{FD: -1, Out: make([]byte, 1<<10)}
+	lent := &cshim.Memory{Out: make([]byte, 1<<10)}
+	tr := cshim.IO{Memory: lent}
 	for range n {
 		if !c.ssl.SSL_key_update(true) {
 			t.Fatal("SSL_key_update failed")
 		}
 		var r cshim.Result
 		if data {
-			r = c.ssl.Write(tr, []byte("x"))
+			c.ssl.Write(tr, []byte("x"), &r)
 		} else {
-			r = c.ssl.Handshake(tr, nil, cshim.UntilDone, nil)
+			c.ssl.Handshake(tr, nil, cshim.UntilDone, nil, &r)
 		}
 		if r.Status != cshim.Done || r.Out == 0 {
 			t.Fatalf("a KeyUpdate was not made: %+v", r)
 		}
-		flood = append(flood, tr.Out[:r.Out]...)
+		flood = append(flood, lent.Out[:r.Out]...)
 	}
 	return flood
 }

@@ -70,10 +70,11 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 // advance runs the handshake as far as hs.until says, within ctx and, unless it
 // is 0, a time; the caller holds the token, and has seen that it has not ended.
 func (c *Conn) advance(ctx context.Context, within time.Duration) error {
+	h := c.hs
 	var timer *handshakeTimer
-	c.hs.end = time.Time{}
+	h.end = time.Time{}
 	if within > 0 {
-		c.hs.end = time.Now().Add(within)
+		h.end = time.Now().Add(within)
 		timer = startTimer(c.nc, within)
 	}
 	stop := func() bool { return true }
@@ -85,18 +86,22 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	switch {
 	case !stop():
 		err = ctx.Err()
-	case late || c.hs.result.Status == cshim.Late:
+	case late || h.result.Status == cshim.Late:
 		c.nc.Close()
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
 	}
-	if err == nil && c.hs.result.Status == cshim.Early {
+	if err == nil && h.result.Status == cshim.Early {
 		return nil
 	}
 	c.tr.established()
 	c.result = err
 	c.established.Store(true)
+	c.mu.Lock()
+	clear(h.answers) // that no step took
+	c.hs = nil
+	c.mu.Unlock()
 	return err
 }
 
@@ -131,54 +136,66 @@ func (t *handshakeTimer) stop() bool {
 	return true
 }
 
+// handshake makes steps until one ends it, or is as far as it should go.
 func (c *Conn) handshake(ctx context.Context) error {
-	h := &c.hs
+	h := c.hs
 	defer h.leave()
 	for {
 		h.needSlot, h.needQueue = false, false
-		if err := c.tr.input(h.run); err != nil {
-			c.announce(ctx, c.handshakeLimits()) // of a step whose bytes could not leave
-			return c.cut(err)
+		if err := c.tr.input((*toHandshake)(c)); err != nil {
+			return c.cutOff(ctx, err)
 		}
 		if h.needSlot {
-			// Outside the poll function, which Close waits for.
-			if h.needQueue {
-				queued.enter()
-				h.queued = true
-			} else {
-				steps.enter()
-				h.slot = true
-			}
-			continue
-		}
-		r := h.result
-		if r.Sessions {
-			c.announce(ctx, c.handshakeLimits())
-		}
-		if r.Held || r.Pending > 0 && r.WriteErr == 0 {
-			if c.early.open.Load() {
-				c.sendBeside(r.Status == cshim.Failed)
-			} else if err := c.release(); err != nil {
-				return c.cut(err)
-			}
-		}
-		switch {
-		case h.refused != nil && r.Status == cshim.Failed:
-			return h.refused
-		case r.Status == cshim.Failed || r.WriteErr != 0:
-			return h.failure
-		case r.Status == cshim.Late:
-			return context.DeadlineExceeded
-		case r.Status == cshim.Truncated || r.Status == cshim.Closed:
-			return &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
-		case r.Status == cshim.WantLookup && c.asksHost():
-			c.chooseHost(ctx)
-		case r.Status == cshim.WantLookup:
-			c.lookUp(ctx)
-		case r.Status == cshim.Done || r.Status == cshim.Early:
-			return nil
+			h.enter()
+		} else if over, err := c.made(ctx); over {
+			return err
 		}
 	}
+}
+
+// enter waits for what the last step had not, outside the poll function, which Close
+// waits for.
+func (h *handshakeStep) enter() {
+	if h.needQueue {
+		queued.enter()
+		h.queued = true
+	} else {
+		steps.enter()
+		h.slot = true
+	}
+}
+
+// made does what the step that was made asks for, and says whether it was the last.
+func (c *Conn) made(ctx context.Context) (last bool, err error) {
+	h := c.hs
+	r := &h.result
+	if r.Sessions {
+		c.announce(ctx, c.handshakeLimits())
+	}
+	if r.Held || r.Pending > 0 && r.WriteErr == 0 {
+		if c.early.open.Load() {
+			c.sendBeside(r.Status == cshim.Failed)
+		} else if err := c.release(); err != nil {
+			return true, c.cut(err)
+		}
+	}
+	switch {
+	case h.refused != nil && r.Status == cshim.Failed:
+		return true, h.refused
+	case r.Status == cshim.Failed || r.WriteErr != 0:
+		return true, h.failure
+	case r.Status == cshim.Late:
+		return true, context.DeadlineExceeded
+	case r.Status == cshim.Truncated || r.Status == cshim.Closed:
+		return true, &Error{Op: "handshake", Err: io.ErrUnexpectedEOF}
+	case r.Status == cshim.WantLookup && c.asksHost():
+		c.chooseHost(ctx)
+	case r.Status == cshim.WantLookup:
+		c.lookUp(ctx)
+	case r.Status == cshim.Done || r.Status == cshim.Early:
+		return true, nil
+	}
+	return false, nil
 }
 
 // handshakeLimits bound the handlers that a handshake waits for.
@@ -189,6 +206,12 @@ func (c *Conn) release() error {
 	c.wr.mu.Lock()
 	defer c.wr.mu.Unlock()
 	return c.flush()
+}
+
+// cutOff is for a step whose bytes could not leave.
+func (c *Conn) cutOff(ctx context.Context, err error) error {
+	c.announce(ctx, c.handshakeLimits())
+	return c.cut(err)
 }
 
 // cut names the handshake in an error of the transport.
@@ -205,44 +228,55 @@ func (c *Conn) asksHost() (asks bool) {
 	return asks
 }
 
-// lookUp asks the GetHandler for the ids that the ClientHello named, in its
-// order, until one answers with a session that can be resumed: libssl takes the
-// first, and a handler that takes sessions out of its store must not lose the
-// others. The answers are left for the next step. No C frame, no lock and no
-// slot of the gate waits meanwhile.
+// lookUp asks for the sessions that the ClientHello named, and leaves the answers for
+// the next step. No C frame, no lock and no slot of the gate waits meanwhile.
 func (c *Conn) lookUp(ctx context.Context) {
 	// Room for what a client asks for; more is allocated.
 	var idRoom [2][]byte
 	var foundRoom [2]sessioncb.Answer
-	ids, found := idRoom[:0], foundRoom[:0]
+	ids := idRoom[:0]
 	c.mu.Lock()
 	if c.ssl != nil {
 		ids = c.ssl.AppendLookups(ids)
 	}
 	c.mu.Unlock()
-	found = slices.Grow(found, len(ids))[:len(ids)]
-	size := 0
+	found := slices.Grow(foundRoom[:0], len(ids))[:len(ids)]
+	c.ask(ctx, ids, found)
+	c.answer(found, c.allowEarlyData(ctx, found))
+}
+
+// ask asks the GetHandler for the ids, in their order, until one is answered with a
+// session that can be resumed: libssl takes the first, and a handler that takes
+// sessions out of its store must not lose the others.
+func (c *Conn) ask(ctx context.Context, ids [][]byte, found []sessioncb.Answer) {
+	s := c.ctx.side
 	for i, id := range ids {
 		var err error
-		if s := c.ctx.side; immediate(s.handlers.Load().Get) {
+		if immediate(s.handlers.Load().Get) {
 			found[i], err = s.getInPlace(ctx, c, id)
 		} else {
 			found[i], err = s.get(ctx, c.handshakeLimits(), c, id)
 		}
 		c.note(err)
-		size += len(found[i].Encoded()) + 16
 		if i+1 < len(ids) && c.good(id, found[i]) {
-			size += len(ids) - i - 1
 			break
 		}
 	}
-	allowed := c.allowEarlyData(ctx, found)
+}
+
+// answer leaves what was found for the next step.
+func (c *Conn) answer(found []sessioncb.Answer, allowed bool) {
+	h := c.hs
+	size := 0
+	for _, a := range found {
+		size += len(a.Encoded()) + 16
+	}
 	// Of the size that it needs: a slice that grows leaves copies of secrets.
-	answers := c.hs.room[:0]
-	if size > len(c.hs.room) {
+	answers := h.room[:0]
+	if size > len(h.room) {
 		answers = make([]byte, 0, size)
 	}
-	var livesRoom [len(idRoom)]cshim.Session
+	var livesRoom [2]cshim.Session
 	lives := livesRoom[:0]
 	hit, slow := false, false
 	for _, a := range found {
@@ -260,18 +294,19 @@ func (c *Conn) lookUp(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ssl == nil {
+		clear(answers)
 		cshim.FreeSessions(lives)
 		return
 	}
 	c.ssl.AllowEarlyData(allowed)
-	c.hs.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
+	h.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
 	// A resumption of TLS 1.2 has no public key operation, and one of TLS 1.3 a quick
 	// one as a rule; the step sees whether it is one.
-	c.hs.light = hit && !slow
-	if c.hs.light && c.ssl.Version() == tls.VersionTLS13 && c.poolable() {
-		c.hs.light = resumptions.next()
+	h.light = hit && !slow
+	if h.light && c.ssl.Version() == tls.VersionTLS13 && c.poolable() {
+		h.light = resumptions.next()
 	}
-	c.hs.heavy = !c.hs.light
+	h.heavy = !h.light
 }
 
 // good says whether libssl will be given this answer.

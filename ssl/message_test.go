@@ -292,14 +292,13 @@ func TestWriteInMessageReadDeadline(t *testing.T) {
 func TestWriteInMessageAfterMessage(t *testing.T) {
 	balanced(t)
 	h := newHalfTicket(t, "2", nil)
-	peek := h.c.rd.peek
-	h.c.rd.peek = func(tr cshim.IO) (bool, int, int) {
-		wait, in, out := peek(tr)
+	aroundSteps(h.c, func(step *toPeek, tr cshim.IO) (bool, int, int) {
+		wait, in, out := step.try(tr)
 		if !wait {
 			time.Sleep(50 * time.Millisecond) // as if preempted
 		}
 		return wait, in, out
-	}
+	})
 	done := h.write()
 	h.c.mu.Lock() // no step runs until both records are there
 	first := h.c.moved

@@ -62,14 +62,14 @@ func (p *pool) told(uint32) {
 
 // handshake makes a step on the pool and waits for it, behind the steps that
 // came before it.
-func (p *pool) handshake(c *cshim.Conn, io cshim.IO, answers []byte, until cshim.Until) cshim.Result {
+func (p *pool) handshake(c *cshim.Conn, io cshim.IO, answers []byte, until cshim.Until, r *cshim.Result) {
 	polls.use() // a program without handshakes has no goroutine of this package
 	defer polls.leave()
 	tag, done := p.take()
 	c.SubmitHandshake(io, answers, until, tag)
 	<-done
 	p.put(tag)
-	return c.StepResult()
+	c.StepResult(r)
 }
 
 func (p *pool) take() (tag uint32, done <-chan struct{}) {

@@ -48,7 +48,8 @@ func (p *pool) fill(t *testing.T, server *Context) (free func()) {
 		}
 		ends = append(ends, fds[0])
 		wg.Go(func() {
-			if r := p.handshake(c, cshim.IO{FD: fds[1]}, nil, cshim.UntilDone); r.Status != cshim.Truncated {
+			var r cshim.Result
+			if p.handshake(c, cshim.IO{FD: fds[1]}, nil, cshim.UntilDone, &r); r.Status != cshim.Truncated {
 				t.Errorf("a step that blocks ended with %v", r.Status)
 			}
 			c.Free(true)

@@ -35,7 +35,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	c.rd.buf = b
 	r := &c.rd.result
-	err := c.tr.input(c.rd.run)
+	err := c.tr.input((*toRead)(c))
 	for err == nil && r.Sessions {
 		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
 		if r.Status != cshim.WantRead {
@@ -44,7 +44,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		if r.Pending > 0 {
 			c.flushSoon()
 		}
-		err = c.tr.input(c.rd.run)
+		err = c.tr.input((*toRead)(c))
 	}
 	if r.Pending > 0 {
 		c.flushSoon()
@@ -95,7 +95,7 @@ func (c *Conn) write(b []byte) (int, error) {
 		if over {
 			runtime.Gosched()
 		}
-		err := c.tr.output(c.wr.run)
+		err := c.tr.output((*toWrite)(c))
 		r := c.wr.result
 		over = c.wr.streak.add(r.N)
 		if r.Sessions {
@@ -141,7 +141,7 @@ func (c *Conn) flush() error {
 				return err
 			}
 		}
-		if err := c.tr.output(c.wr.flush); err != nil {
+		if err := c.tr.output((*toFlush)(c)); err != nil {
 			return err
 		}
 		if r := &c.wr.result; r.Status == cshim.Failed {
@@ -223,7 +223,7 @@ func (c *Conn) pump(moved <-chan struct{}) error {
 	if c.rd.err != nil {
 		return c.rd.err
 	}
-	err := c.tr.input(c.rd.peek)
+	err := c.tr.input((*toPeek)(c))
 	c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
 	if err == nil && c.rd.result.Status == cshim.Failed {
 		c.rd.err = c.rd.failure

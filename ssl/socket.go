@@ -123,7 +123,7 @@ func (s *socket) run(op string, h *half, f step) error {
 		}
 		// What comes after this is told again.
 		ready := h.ready.Swap(false) || h.ended.Load()
-		wait, left, _ := f(cshim.IO{FD: s.fd, Quiet: h == &s.in && !ready})
+		wait, left, _ := f.try(cshim.IO{FD: s.fd, Quiet: h == &s.in && !ready})
 		if h == &s.in && left == 0 || h == &s.out && !wait {
 			h.ready.Store(true)
 		}
@@ -183,13 +183,13 @@ func (s *socket) Read(b []byte) (n int, err error) {
 		return 0, nil
 	}
 	var fault error
-	err = s.input(func(cshim.IO) (wait bool, left, _ int) {
+	err = s.input(stepFunc(func(cshim.IO) (wait bool, left, _ int) {
 		n, fault = ignoringEINTR(func() (int, error) { return syscall.Read(s.fd, b) })
 		if fault == syscall.EAGAIN {
 			return true, 1, 0
 		}
 		return false, 0, 0
-	})
+	}))
 	switch {
 	case err != nil:
 		return 0, err
@@ -204,7 +204,7 @@ func (s *socket) Read(b []byte) (n int, err error) {
 // Write writes to the descriptor, beneath TLS.
 func (s *socket) Write(b []byte) (n int, err error) {
 	var fault error
-	err = s.output(func(cshim.IO) (wait bool, _, _ int) {
+	err = s.output(stepFunc(func(cshim.IO) (wait bool, _, _ int) {
 		for n < len(b) {
 			m, err := ignoringEINTR(func() (int, error) {
 				return syscall.SendmsgN(s.fd, b[n:], nil, nil, syscall.MSG_NOSIGNAL)
@@ -218,7 +218,7 @@ func (s *socket) Write(b []byte) (n int, err error) {
 			n += m
 		}
 		return false, 0, 0
-	})
+	}))
 	if err == nil && fault != nil {
 		err = s.fault("write", os.NewSyscallError("write", fault))
 	}
@@ -270,16 +270,16 @@ func (r rawSocket) Control(f func(fd uintptr)) error {
 }
 
 func (r rawSocket) Read(f func(fd uintptr) (done bool)) error {
-	return r.s.input(func(io cshim.IO) (wait bool, left, _ int) {
+	return r.s.input(stepFunc(func(io cshim.IO) (wait bool, left, _ int) {
 		if f(uintptr(io.FD)) {
 			return false, 0, 0
 		}
 		return true, 1, 0
-	})
+	}))
 }
 
 func (r rawSocket) Write(f func(fd uintptr) (done bool)) error {
-	return r.s.output(func(io cshim.IO) (wait bool, _, _ int) { return !f(uintptr(io.FD)), 0, 0 })
+	return r.s.output(stepFunc(func(io cshim.IO) (wait bool, _, _ int) { return !f(uintptr(io.FD)), 0, 0 }))
 }
 
 func (s *socket) LocalAddr() net.Addr {

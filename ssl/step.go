@@ -8,18 +8,33 @@ import (
 	"github.com/sessioncb/openssl/cshim"
 )
 
-// The steps: each takes the lock, makes one crossing, and takes out of it all
-// that it left. They run as poll functions, so none waits for anything.
+// The steps of a Conn are the Conn itself under other names, so that none has to be
+// made. Each takes the lock, makes one crossing, and takes out of it all that it
+// left. The transport calls them in its poll function, so none waits for anything.
+type (
+	toHandshake Conn
+	toRead      Conn
+	toPeek      Conn
+	toWrite     Conn
+	toFlush     Conn
+	toShutDown  Conn
+)
 
-// cross makes the crossing f, unless the SSL is freed already. Removals are
-// queued with the lock held; New handlers run later, without.
-func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.Result) {
+// open says whether a crossing can be made: the SSL is not freed yet.
+func (c *Conn) open(r *cshim.Result, failure *error) bool {
 	if c.ssl == nil {
 		*r, *failure = cshim.Result{Status: cshim.Failed}, net.ErrClosed
-		return
+		return false
 	}
-	*r = f()
-	c.ctx.side.after(r.Events)
+	return true
+}
+
+// crossed sees to what a crossing left. Removals are queued with the lock held; New
+// handlers run later, without.
+func (c *Conn) crossed(op string, r *cshim.Result, failure *error) {
+	if r.Events != 0 {
+		c.ctx.side.after(r.Events)
+	}
 	if r.Sessions {
 		before := len(c.loose.announced)
 		c.loose.announced = c.ssl.AppendAnnounced(c.loose.announced)
@@ -33,14 +48,14 @@ func (c *Conn) cross(op string, r *cshim.Result, failure *error, f func() cshim.
 	}
 }
 
-// stepHandshake makes a step in place or, if it has a public key operation and
+// A step of the handshake is made in place or, if it has a public key operation and
 // the transport is a descriptor, on the pool. A ClientHello is always read in
 // place: Go answers what it asks for, and it may need no such operation.
-func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
-	h := &c.hs
+func (s *toHandshake) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
+	h := c.hs
 	if h.given {
-		h.given = false
-		c.handshakeStep(func() cshim.Result { return c.ssl.StepResult() })
+		c.stepGiven()
 		return false, h.result.In, 0
 	}
 	untouched := 0 // in: of a step that is not made
@@ -57,21 +72,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 			}
 			h.slot = true
 		}
-		c.handshakeStep(func() cshim.Result {
-			switch {
-			case !pool:
-				c.ssl.SetShare(cshim.All)
-			case h.light:
-				c.ssl.SetShare(cshim.QuickResumption)
-			default:
-				c.ssl.SetShare(cshim.Nothing)
-			}
-			r := c.ssl.Handshake(tr, h.answers, h.until, h.early)
-			if pool && h.light {
-				resumptions.note(c.ssl.SlowPulses())
-			}
-			return r
-		})
+		c.stepInPlace(tr, pool)
 		h.leave()
 		h.heavy = h.result.Status == cshim.WantPool
 	}
@@ -81,7 +82,7 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 			return false, untouched, 0
 		}
 		h.queued = true
-		c.handshakeStep(func() cshim.Result { return workers.handshake(c.ssl, tr, h.answers, h.until) })
+		c.stepOnPool(tr)
 		h.leave()
 	}
 	r := &h.result
@@ -91,26 +92,66 @@ func (c *Conn) stepHandshake(tr cshim.IO) (wait bool, in, out int) {
 // poolable says whether steps of the handshake may be made on the pool: OpenSSL has
 // the descriptor, no slow key blocks a thread, and no early data is waited for.
 func (c *Conn) poolable() bool {
-	_, memory := c.tr.(*memory)
-	return c.server && !memory && c.host.Load().gated && c.hs.early == nil
+	return c.server && !c.throughMemory && c.host.Load().gated && c.hs.early == nil
 }
 
-func (c *Conn) handshakeStep(f func() cshim.Result) {
-	h := &c.hs
+func (c *Conn) stepInPlace(tr cshim.IO, pool bool) {
+	h := c.hs
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cross("handshake", &h.result, &h.failure, func() cshim.Result {
-		h.begun = true
-		r := f()
-		c.early.accepted = c.ssl.EarlyDataAccepted()
-		clear(h.answers)
-		h.answers = nil
-		c.loose.lives = c.loose.lives[:0]
-		if c.ssl.Resumes() || c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
-			h.heavy = false // the client's Finished is left, and no signature
-		}
-		return r
-	})
+	if !c.open(&h.result, &h.failure) {
+		return
+	}
+	light := pool && h.light
+	switch {
+	case light:
+		c.ssl.SetShare(cshim.QuickResumption)
+	case pool:
+		c.ssl.SetShare(cshim.Nothing)
+	default:
+		c.ssl.SetShare(cshim.All)
+	}
+	c.ssl.Handshake(tr, h.answers, h.until, h.early, &h.result)
+	if light {
+		resumptions.note(c.ssl.SlowPulses())
+	}
+	c.shookHands()
+}
+
+func (c *Conn) stepOnPool(tr cshim.IO) {
+	h := c.hs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open(&h.result, &h.failure) {
+		workers.handshake(c.ssl, tr, h.answers, h.until, &h.result)
+		c.shookHands()
+	}
+}
+
+// stepGiven is for the step that a door's thread made.
+func (c *Conn) stepGiven() {
+	h := c.hs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.given = false
+	if c.open(&h.result, &h.failure) {
+		c.ssl.StepResult(&h.result)
+		c.shookHands()
+	}
+}
+
+// shookHands sees to what a step of the handshake left.
+func (c *Conn) shookHands() {
+	h := c.hs
+	h.begun = true
+	c.early.accepted = c.ssl.EarlyDataAccepted()
+	clear(h.answers)
+	h.answers = nil
+	c.loose.lives = c.loose.lives[:0]
+	if c.ssl.Resumes() || c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
+		h.heavy = false // the client's Finished is left, and no signature
+	}
+	c.crossed("handshake", &h.result, &h.failure)
 }
 
 // leave gives the slot of the gate back, if there is one.
@@ -125,35 +166,57 @@ func (h *handshakeStep) leave() {
 	}
 }
 
-func (c *Conn) stepRead(tr cshim.IO) (wait bool, in, out int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reads(func() cshim.Result { return c.ssl.Read(tr, c.rd.buf) })
-}
-
-func (c *Conn) stepPeek(tr cshim.IO) (wait bool, in, out int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reads(func() cshim.Result { return c.ssl.Peek(tr) })
-}
-
-func (c *Conn) reads(f func() cshim.Result) (wait bool, in, out int) {
+func (s *toRead) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
 	r := &c.rd.result
-	c.cross("read", r, &c.rd.failure, f)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open(r, &c.rd.failure) {
+		return false, 0, 0
+	}
+	if tr.Quiet && c.moved == nil && c.ssl.Idle() {
+		*r = cshim.Result{Status: cshim.WantRead}
+		return true, 1, 0
+	}
+	c.ssl.Read(tr, c.rd.buf, r)
+	return c.hasRead(), r.In, r.Out
+}
+
+func (s *toPeek) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
+	r := &c.rd.result
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open(r, &c.rd.failure) {
+		return false, 0, 0
+	}
+	c.ssl.Peek(tr, r)
+	return c.hasRead(), r.In, r.Out
+}
+
+// hasRead says whether the step that read waits. A client's new sessions are
+// announced before it waits on. That an answer of OpenSSL could not be sent is for
+// the next Write to find out.
+func (c *Conn) hasRead() (wait bool) {
+	r := &c.rd.result
+	c.crossed("read", r, &c.rd.failure)
 	if c.moved != nil {
 		close(c.moved)
 		c.moved = nil
 	}
-	// A client's new sessions are announced before it waits on. That an answer
-	// of OpenSSL could not be sent is for the next Write to find out.
-	return r.Status == cshim.WantRead && !r.Sessions, r.In, r.Out
+	return r.Status == cshim.WantRead && !r.Sessions
 }
 
-func (c *Conn) stepWrite(tr cshim.IO) (wait bool, in, out int) {
+func (s *toWrite) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
+	r := &c.wr.result
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := &c.wr.result
-	c.cross("write", r, &c.wr.failure, func() cshim.Result { return c.ssl.Write(tr, c.wr.buf[c.wr.n:]) })
+	if !c.open(r, &c.wr.failure) {
+		return false, 0, 0
+	}
+	c.ssl.Write(tr, c.wr.buf[c.wr.n:], r)
+	c.crossed("write", r, &c.wr.failure)
 	c.wr.n += r.N
 	if r.Status == cshim.WantRead {
 		if c.moved == nil {
@@ -164,19 +227,29 @@ func (c *Conn) stepWrite(tr cshim.IO) (wait bool, in, out int) {
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
 
-func (c *Conn) stepFlush(tr cshim.IO) (wait bool, in, out int) {
+func (s *toFlush) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
+	r := &c.wr.result
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := &c.wr.result
-	c.cross("write", r, &c.wr.failure, func() cshim.Result { return c.ssl.Flush(tr, c.announcing == 0) })
+	if !c.open(r, &c.wr.failure) {
+		return false, 0, 0
+	}
+	c.ssl.Flush(tr, c.announcing == 0, r)
+	c.crossed("write", r, &c.wr.failure)
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
 
-func (c *Conn) stepShutdown(tr cshim.IO) (wait bool, in, out int) {
+func (s *toShutDown) try(tr cshim.IO) (wait bool, in, out int) {
+	c := (*Conn)(s)
+	r := &c.wr.result
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := &c.wr.result
-	c.cross("close", r, &c.wr.failure, func() cshim.Result { return c.ssl.Shutdown(tr) })
+	if !c.open(r, &c.wr.failure) {
+		return false, 0, 0
+	}
+	c.ssl.Shutdown(tr, r)
+	c.crossed("close", r, &c.wr.failure)
 	return r.Status == cshim.WantWrite && !r.Held && !c.wr.once, r.In, r.Out
 }
 

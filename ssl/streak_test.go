@@ -120,13 +120,12 @@ func writeHasTurns(t *testing.T, version uint16, cipher string, wrap func(net.Co
 		t.Fatal(err)
 	}
 	crossings, most, kept := 0, 0, 0
-	run := s.wr.run
-	s.wr.run = func(tr cshim.IO) (wait bool, in, out int) {
-		wait, in, out = run(tr)
+	aroundSteps(s, func(step *toWrite, tr cshim.IO) (wait bool, in, out int) {
+		wait, in, out = step.try(tr)
 		crossings++
 		most, kept = max(most, s.wr.result.N), max(kept, s.wr.result.Pending)
 		return wait, in, out
-	}
+	})
 	if n, err := s.Write(sent); n != len(sent) || err != nil {
 		t.Errorf("Write: %d, %v; want %d", n, err, len(sent))
 		a.Close()

@@ -13,7 +13,14 @@ import (
 // whether it must wait for the transport before it is called again, and how
 // much of the borrowed memory it used; of a descriptor, in is 1 if nothing was
 // left to read.
-type step func(tr cshim.IO) (wait bool, in, out int)
+type step interface {
+	try(tr cshim.IO) (wait bool, in, out int)
+}
+
+// A stepFunc is a function that is a step.
+type stepFunc func(tr cshim.IO) (wait bool, in, out int)
+
+func (f stepFunc) try(tr cshim.IO) (wait bool, in, out int) { return f(tr) }
 
 // A transport runs steps until one need not wait. input and output may run at
 // the same time; each is called by one goroutine at a time.
@@ -60,11 +67,11 @@ type descriptor struct {
 func newDescriptor(raw syscall.RawConn) *descriptor {
 	d := &descriptor{raw: raw}
 	d.inReady = func(fd uintptr) bool {
-		wait, _, _ := d.in(cshim.IO{FD: int(fd)})
+		wait, _, _ := d.in.try(cshim.IO{FD: int(fd)})
 		return !wait
 	}
 	d.outReady = func(fd uintptr) bool {
-		wait, _, _ := d.out(cshim.IO{FD: int(fd)})
+		wait, _, _ := d.out.try(cshim.IO{FD: int(fd)})
 		return !wait
 	}
 	return d
@@ -88,8 +95,9 @@ type memory struct {
 	buf       []byte // input not consumed yet: buf[r:w]
 	r, w      int
 	eof       bool
-	broken    error   // of a write that may have lost bytes: every later one's
-	handshake *[]byte // output of input, until the handshake is done
+	lent      cshim.Memory  // to a step of input
+	broken    error         // of a write that may have lost bytes: every later one's
+	handshake *cshim.Memory // output of input, until the handshake is done
 }
 
 const (
@@ -97,10 +105,11 @@ const (
 	outputSize = 64 << 10
 )
 
-var outputs = sync.Pool{New: func() any { b := make([]byte, outputSize); return &b }}
+// outputs are what steps borrow for output.
+var outputs = sync.Pool{New: func() any { return &cshim.Memory{Out: make([]byte, outputSize)} }}
 
 func newMemory(conn net.Conn) *memory {
-	return &memory{conn: conn, handshake: outputs.Get().(*[]byte)}
+	return &memory{conn: conn, handshake: outputs.Get().(*cshim.Memory)}
 }
 
 func (m *memory) established() {
@@ -115,13 +124,13 @@ func (m *memory) input(s step) error {
 		return m.broken // the peer waits for what was lost
 	}
 	for {
-		tr := cshim.IO{FD: -1, In: m.buf[m.r:m.w], EOF: m.eof}
+		m.lent = cshim.Memory{In: m.buf[m.r:m.w], EOF: m.eof}
 		if m.handshake != nil {
-			tr.Out = *m.handshake
+			m.lent.Out = m.handshake.Out
 		}
-		wait, in, out := s(tr)
+		wait, in, out := s.try(cshim.IO{Memory: &m.lent})
 		m.r += in
-		if err := m.send(tr.Out[:out]); err != nil {
+		if err := m.send(m.lent.Out[:out]); err != nil {
 			return err
 		}
 		if !wait {
@@ -171,11 +180,11 @@ func (m *memory) fill() error {
 }
 
 func (m *memory) output(s step) error {
-	buf := outputs.Get().(*[]byte)
-	defer outputs.Put(buf)
+	lent := outputs.Get().(*cshim.Memory)
+	defer outputs.Put(lent)
 	for {
-		wait, _, out := s(cshim.IO{FD: -1, Out: *buf})
-		if err := m.send((*buf)[:out]); err != nil {
+		wait, _, out := s.try(cshim.IO{Memory: lent})
+		if err := m.send(lent.Out[:out]); err != nil {
 			return err
 		}
 		if !wait {
