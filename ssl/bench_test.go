@@ -42,7 +42,7 @@ func counted(t testing.TB, server *Context, client *tls.Config) (made, steps, lo
 		default:
 			t.Errorf("a step made %d crossings", n)
 		}
-		if s.hs.result.Status == cshim.WantLookup {
+		if s.hs.Load().result.Status == cshim.WantLookup {
 			lookups++
 		}
 		return wait, in, out

@@ -52,10 +52,9 @@ type Conn struct {
 	stored     chan struct{}
 	moved      chan struct{} // closed by the next step that reads; nil: nobody waits
 
-	handshaking chan struct{} // holds one token: who has it runs the handshake
 	established atomic.Bool
-	result      error          // of the handshake, once established
-	hs          *handshakeStep // nil when the handshake has ended: an idle Conn is small
+	result      error                         // of the handshake, once established
+	hs          atomic.Pointer[handshakeStep] // nil when established: an idle Conn is small
 	early       earlyData
 
 	rd       readStep
@@ -95,6 +94,7 @@ func (l *looseSessions) take() []cshim.Session {
 // The state of a running operation.
 type (
 	handshakeStep struct {
+		running           chan struct{} // holds one token: who has it runs the handshake
 		result            cshim.Result
 		failure           error
 		answers           []byte
@@ -227,8 +227,9 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 func makeConn(nc net.Conn, tr transport, ctx *Context, server bool) *Conn {
 	c := &Conn{
 		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
-		handshaking: make(chan struct{}, 1), closed: make(chan struct{}), hs: &handshakeStep{},
+		closed: make(chan struct{}),
 	}
+	c.hs.Store(&handshakeStep{running: make(chan struct{}, 1)})
 	c.host.Store(ctx)
 	_, c.throughMemory = tr.(*memory)
 	return c
@@ -458,8 +459,8 @@ func (c *Conn) free(mark bool) {
 	s := c.ssl
 	c.ssl = nil
 	waiting := c.loose.take()
-	if c.hs != nil {
-		clear(c.hs.answers) // that no step took
+	if h := c.hs.Load(); h != nil {
+		clear(h.answers) // that no step took
 	}
 	var events cshim.Events
 	if s != nil {

@@ -40,7 +40,7 @@ func openDoor(l *net.TCPListener, ctx *Context) *door {
 		return nil
 	}
 	d := &door{
-		ctx: ctx, addr: l.Addr(), ready: newReadiness(), closed: make(chan struct{}), gone: make(chan struct{}),
+		ctx: ctx, addr: l.Addr(), ready: &readiness{}, closed: make(chan struct{}), gone: make(chan struct{}),
 	}
 	var err error
 	if d.event, err = cshim.Event(); err != nil {
@@ -208,7 +208,7 @@ func (d *door) conn(s *cshim.Conn) *Conn {
 	nc := newSocket(fd, peer, ended, d.addr)
 	c := makeConn(nc, nc, d.ctx, true)
 	c.ssl = s
-	c.hs.given = true
+	c.hs.Load().given = true
 	c.keep()
 	d.ctx.side.after(s.StepEvents()) // it may be closed before it looks at them
 	return c

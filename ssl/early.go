@@ -102,19 +102,19 @@ func (c *Conn) EarlyData(ctx context.Context) (*EarlyData, error) {
 		ctx, cancel = context.WithTimeout(ctx, c.ctx.timeout)
 		defer cancel()
 	}
-	if err := c.begin("early data", ctx, nil); err != nil {
+	h, err := c.begin("early data", ctx, nil)
+	if err != nil {
 		return nil, err
 	}
-	defer c.yield()
+	defer h.yield()
 	if c.established.Load() {
 		if c.result != nil {
 			return nil, c.result
 		}
 		return &EarlyData{c}, nil
 	}
-	h := c.hs
 	h.until = cshim.UntilEarly
-	err := c.advance(ctx, 0)
+	err = c.advance(ctx, 0)
 	h.until = cshim.UntilDone
 	if err != nil {
 		return nil, err
@@ -127,26 +127,35 @@ func (c *Conn) EarlyData(ctx context.Context) (*EarlyData, error) {
 	return &EarlyData{c}, nil
 }
 
-// begin takes the token of the handshake, within ctx and the deadline, if any.
-func (c *Conn) begin(op string, ctx context.Context, past *deadline) error {
+// begin takes the token of the handshake, within ctx and the deadline, if any. What
+// it returns is to give it back; that the handshake has ended is no error.
+func (c *Conn) begin(op string, ctx context.Context, past *deadline) (*handshakeStep, error) {
+	h := c.hs.Load()
+	if h == nil {
+		return nil, nil
+	}
 	var late <-chan struct{}
 	if past != nil {
 		late = past.wait()
 	}
 	select {
-	case c.handshaking <- struct{}{}:
-		return nil
+	case h.running <- struct{}{}:
+		return h, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	case <-late:
-		return c.pastDeadline(op)
+		return nil, c.pastDeadline(op)
 	case <-c.closed:
-		return net.ErrClosed
+		return nil, net.ErrClosed
 	}
 }
 
-// yield gives the token back.
-func (c *Conn) yield() { <-c.handshaking }
+// yield gives the token back; nil has none.
+func (h *handshakeStep) yield() {
+	if h != nil {
+		<-h.running
+	}
+}
 
 // Read reads early data as it comes (SSL_read_early_data). It returns io.EOF at
 // its end, at once if there is none; what it has not taken by then is for the
@@ -154,10 +163,11 @@ func (c *Conn) yield() { <-c.handshaking }
 // Config.HandshakeTimeout in all, and then the transport is closed.
 func (e *EarlyData) Read(b []byte) (int, error) {
 	c := e.c
-	if err := c.begin("read", context.Background(), &c.readDeadline); err != nil {
+	h, err := c.begin("read", context.Background(), &c.readDeadline)
+	if err != nil {
 		return 0, err
 	}
-	defer c.yield()
+	defer h.yield()
 	switch {
 	case c.established.Load() && c.result != nil:
 		return 0, c.result
@@ -173,9 +183,8 @@ func (e *EarlyData) Read(b []byte) (int, error) {
 		defer cancel()
 		defer func(begin time.Time) { c.early.wait = max(c.early.wait-time.Since(begin), 1) }(time.Now())
 	}
-	h := c.hs
 	h.until, h.early = cshim.UntilData, b
-	err := c.advance(ctx, 0)
+	err = c.advance(ctx, 0)
 	h.until, h.early = cshim.UntilDone, nil
 	switch n := h.result.N; {
 	case err != nil:
@@ -301,11 +310,12 @@ func (c *Conn) WriteEarlyData(b []byte) (int, error) {
 	if c.server {
 		return fail("it is for a client; a server has EarlyData")
 	}
-	if err := c.begin("write", context.Background(), &c.writeDeadline); err != nil {
+	h, err := c.begin("write", context.Background(), &c.writeDeadline)
+	if err != nil {
 		return 0, err
 	}
-	defer c.yield()
-	if c.established.Load() || c.hs.begun {
+	defer h.yield()
+	if c.established.Load() || h.begun {
 		return fail("%s", obstacles[cshim.EarlyBegun])
 	}
 	n := 0

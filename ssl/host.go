@@ -18,7 +18,7 @@ import (
 func (c *Conn) chooseHost(ctx context.Context) {
 	if err := c.adoptHost(ctx); err != nil {
 		c.locked(func() error { c.ssl.Refuse(); return nil })
-		c.hs.refused = err
+		c.hs.Load().refused = err
 	}
 }
 

@@ -53,12 +53,19 @@ const linger = 50 * time.Millisecond
 const epollET = 1 << 31
 
 // start makes the epolls, unless they are there.
-func (p *poller) start() (err error) {
+func (p *poller) start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.file != nil {
 		return nil
 	}
+	return p.make()
+}
+
+// make needs more stack than who waits has; mu is held.
+//
+//go:noinline
+func (p *poller) make() (err error) {
 	var fds []int
 	defer func() {
 		if err != nil {

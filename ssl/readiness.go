@@ -14,10 +14,6 @@ type readiness struct {
 	shared  atomic.Bool // others may have a descriptor of it too
 }
 
-func newReadiness() *readiness {
-	return &readiness{in: half{turn: make(chan struct{}, 1)}, out: half{turn: make(chan struct{}, 1)}}
-}
-
 func (r *readiness) told(events uint32) {
 	// EPOLLERR alone may be news of a socket that lives on.
 	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
@@ -33,7 +29,8 @@ type half struct {
 	using    sync.Mutex // of who tries and waits; the others below are for anybody
 	ready    atomic.Bool
 	ended    atomic.Bool   // for good: no more is told
-	turn     chan struct{} // has a token when there is something to look at
+	turn     chan struct{} // has a token when there is something to look at; made by the first who waits
+	waited   atomic.Bool   // it is there
 	deadline atomic.Int64  // of sinceStart; 0: none
 	mu       sync.Mutex    // of timer
 	timer    *time.Timer
@@ -49,6 +46,9 @@ func (h *half) tell(ended bool) {
 }
 
 func (h *half) wake() {
+	if !h.waited.Load() {
+		return // who waits looks at all there is first
+	}
 	select {
 	case h.turn <- struct{}{}:
 	default:
@@ -86,8 +86,13 @@ func (h *half) setDeadline(t time.Time) {
 	}
 }
 
-// wait returns when there is something to try, or an error of stop's.
+// wait returns when there is something to try, or an error of stop's. One at a time
+// may call it.
 func (h *half) wait(stop func() error) error {
+	if h.turn == nil {
+		h.turn = make(chan struct{}, 1)
+		h.waited.Store(true)
+	}
 	for {
 		// What the token of an earlier wait, or of a leader who told himself, stands
 		// for is looked at here.

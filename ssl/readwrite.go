@@ -36,15 +36,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	c.rd.buf = b
 	r := &c.rd.result
 	err := c.tr.input((*toRead)(c))
-	for err == nil && r.Sessions {
-		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
-		if r.Status != cshim.WantRead {
-			break
-		}
-		if r.Pending > 0 {
-			c.flushSoon()
-		}
-		err = c.tr.input((*toRead)(c))
+	if err == nil && r.Sessions {
+		err = c.readOn()
 	}
 	if r.Pending > 0 {
 		c.flushSoon()
@@ -63,6 +56,21 @@ func (c *Conn) Read(b []byte) (int, error) {
 		c.rd.err = c.rd.failure
 	}
 	return 0, c.rd.err
+}
+
+// readOn announces the sessions that came, and reads until there is something else.
+func (c *Conn) readOn() (err error) {
+	for r := &c.rd.result; err == nil && r.Sessions; {
+		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
+		if r.Status != cshim.WantRead {
+			break
+		}
+		if r.Pending > 0 {
+			c.flushSoon()
+		}
+		err = c.tr.input((*toRead)(c))
+	}
+	return err
 }
 
 // Write writes b (SSL_write_ex), and returns when the transport has taken all

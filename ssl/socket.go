@@ -45,7 +45,7 @@ var (
 
 // newSocket takes fd.
 func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *socket {
-	r := newReadiness()
+	r := &readiness{}
 	r.in.ready.Store(true)
 	r.out.ready.Store(true)
 	r.in.ended.Store(over)

@@ -53,7 +53,7 @@ func (c *Conn) crossed(op string, r *cshim.Result, failure *error) {
 // place: Go answers what it asks for, and it may need no such operation.
 func (s *toHandshake) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
-	h := c.hs
+	h := c.hs.Load()
 	if h.given {
 		c.stepGiven()
 		return false, h.result.In, 0
@@ -92,11 +92,11 @@ func (s *toHandshake) try(tr cshim.IO) (wait bool, in, out int) {
 // poolable says whether steps of the handshake may be made on the pool: OpenSSL has
 // the descriptor, no slow key blocks a thread, and no early data is waited for.
 func (c *Conn) poolable() bool {
-	return c.server && !c.throughMemory && c.host.Load().gated && c.hs.early == nil
+	return c.server && !c.throughMemory && c.host.Load().gated && c.hs.Load().early == nil
 }
 
 func (c *Conn) stepInPlace(tr cshim.IO, pool bool) {
-	h := c.hs
+	h := c.hs.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open(&h.result, &h.failure) {
@@ -119,7 +119,7 @@ func (c *Conn) stepInPlace(tr cshim.IO, pool bool) {
 }
 
 func (c *Conn) stepOnPool(tr cshim.IO) {
-	h := c.hs
+	h := c.hs.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open(&h.result, &h.failure) {
@@ -130,7 +130,7 @@ func (c *Conn) stepOnPool(tr cshim.IO) {
 
 // stepGiven is for the step that a door's thread made.
 func (c *Conn) stepGiven() {
-	h := c.hs
+	h := c.hs.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h.given = false
@@ -142,7 +142,7 @@ func (c *Conn) stepGiven() {
 
 // shookHands sees to what a step of the handshake left.
 func (c *Conn) shookHands() {
-	h := c.hs
+	h := c.hs.Load()
 	h.begun = true
 	c.early.accepted = c.ssl.EarlyDataAccepted()
 	clear(h.answers)

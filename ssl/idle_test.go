@@ -1,0 +1,118 @@
+//go:build !race && !asan
+
+package ssl
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// What a connection that waits for its peer costs in Go: the least stack that there
+// is, and few objects. A frame that grows too large doubles the stack, which no other
+// test shows.
+
+const (
+	idleConns    = 500
+	mostStack    = 3000 // bytes a connection: one of 2 KiB, or else of 4
+	mostIdleHeap = 1700 // bytes a connection, with what Go needs for a goroutine that waits
+)
+
+func init() { testProcesses["idle"] = runIdleServer }
+
+// runIdleServer is the server process of TestIdleConnection: connections that wait in
+// Read, and were not read from before.
+func runIdleServer() {
+	ctx, err := NewContext(serverConfig())
+	check(err)
+	l, err := Listen("tcp", "127.0.0.1:0", ctx)
+	check(err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fmt.Println(l.Addr())
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				var b [1]byte
+				c.Read(b[:])
+				c.Close()
+			}()
+		}
+	}()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		waits := 0
+		for limit := time.Now().Add(20 * time.Second); waits < idleConns && time.Now().Before(limit); {
+			time.Sleep(10 * time.Millisecond)
+			polls.mu.Lock()
+			waits = polls.users - 1 // the listener
+			polls.mu.Unlock()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		fmt.Println(waits, after.StackInuse-before.StackInuse, after.HeapAlloc-before.HeapAlloc)
+	}
+	os.Exit(0)
+}
+
+func TestIdleConnection(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	// No collection before all are there: after one, Go begins with stacks of the mean size.
+	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=idle", "GOGC=off")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("the server process did not start")
+	}
+	addr := lines.Text()
+	for range idleConns {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var waits, stack, heap int
+	fmt.Fprintln(in)
+	if !lines.Scan() {
+		t.Fatal("the server process is gone")
+	}
+	if _, err := fmt.Sscan(lines.Text(), &waits, &stack, &heap); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d wait; a connection has %d bytes of stack and %d of objects", waits, stack/idleConns, heap/idleConns)
+	if waits != idleConns {
+		t.Fatalf("%d connections wait, want %d", waits, idleConns)
+	}
+	if stack/idleConns > mostStack {
+		t.Errorf("a stack is %d bytes, want %d", stack/idleConns, mostStack)
+	}
+	if heap/idleConns > mostIdleHeap {
+		t.Errorf("objects are %d bytes, want %d", heap/idleConns, mostIdleHeap)
+	}
+}
