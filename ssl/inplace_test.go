@@ -1,6 +1,7 @@
 package ssl
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
@@ -155,4 +156,73 @@ func visitPulsing(t *testing.T, l *Listener, client *tls.Config) (resumed bool) 
 		t.Fatal(err)
 	}
 	return c.ConnectionState().DidResume
+}
+
+// What a store answered is freed also when libssl does not ask for it: of a client
+// that offers a session, and not to resume it with a key exchange.
+func TestAnswerNotAskedFor(t *testing.T) {
+	balanced(t)
+	poolIsFree(t)
+	resumeOn(t, false)
+	store := newStore()
+	cfg := serverConfig()
+	cfg.SessionCallbacks = store.callbacks()
+	cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
+	server := newContext(t, cfg)
+	client, got := newClient(t, only13)
+	visit(t, server, client, nil)
+	hits := func() int {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return store.hits
+	}
+	had := hits()
+
+	a, b := sockets(t)
+	s, err := Server(b, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	changed := false
+	change := func(p []byte) []byte {
+		// psk_key_exchange_modes: psk_dhe_ke, and then psk_ke.
+		is, other := []byte{0, 45, 0, 2, 1, 1}, []byte{0, 45, 0, 2, 1, 0}
+		changed = changed || bytes.Contains(p, is)
+		return bytes.Replace(p, is, other, 1)
+	}
+	c, err := Client(rewriter{a, change}, client, &ClientOptions{ServerName: "localhost", Session: got.last(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		failed <- c.Handshake()
+		c.Close()
+	}()
+	before, _ := workers.state()
+	if err := s.Handshake(); err == nil {
+		t.Error("the handshake went well, with another ClientHello than the client's")
+	}
+	if err := <-failed; err == nil || !changed {
+		t.Errorf("the client: %v; changed %v", err, changed)
+	}
+	// Found, judged good, and so no step for the pool; and not asked for.
+	if after, _ := workers.state(); after != before || hits() != had+1 || server.Stats().CallbackHits != 0 {
+		t.Errorf("%d steps on the pool, %d lookups found something, and libssl got %d",
+			after-before, hits()-had, server.Stats().CallbackHits)
+	}
+}
+
+// A rewriter changes what is written.
+type rewriter struct {
+	net.Conn
+	change func([]byte) []byte
+}
+
+func (r rewriter) Write(p []byte) (int, error) {
+	if _, err := r.Conn.Write(r.change(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
