@@ -20,9 +20,11 @@ type (
 	toShutDown  Conn
 )
 
-// open says whether a crossing can be made: the SSL is not freed yet.
-func (c *Conn) open(r *cshim.Result, failure *error) bool {
+// lock takes the lock for a crossing, unless the SSL is freed already.
+func (c *Conn) lock(r *cshim.Result, failure *error) bool {
+	c.mu.Lock()
 	if c.ssl == nil {
+		c.mu.Unlock()
 		*r, *failure = cshim.Result{Status: cshim.Failed}, net.ErrClosed
 		return false
 	}
@@ -97,11 +99,10 @@ func (c *Conn) poolable() bool {
 
 func (c *Conn) stepInPlace(tr cshim.IO, pool bool) {
 	h := c.hs.Load()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(&h.result, &h.failure) {
+	if !c.lock(&h.result, &h.failure) {
 		return
 	}
+	defer c.mu.Unlock()
 	light := pool && h.light
 	switch {
 	case light:
@@ -120,24 +121,24 @@ func (c *Conn) stepInPlace(tr cshim.IO, pool bool) {
 
 func (c *Conn) stepOnPool(tr cshim.IO) {
 	h := c.hs.Load()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open(&h.result, &h.failure) {
-		workers.handshake(c.ssl, tr, h.answers, h.until, &h.result)
-		c.shookHands()
+	if !c.lock(&h.result, &h.failure) {
+		return
 	}
+	defer c.mu.Unlock()
+	workers.handshake(c.ssl, tr, h.answers, h.until, &h.result)
+	c.shookHands()
 }
 
 // stepGiven is for the step that a door's thread made.
 func (c *Conn) stepGiven() {
 	h := c.hs.Load()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	h.given = false
-	if c.open(&h.result, &h.failure) {
-		c.ssl.StepResult(&h.result)
-		c.shookHands()
+	if !c.lock(&h.result, &h.failure) {
+		return
 	}
+	defer c.mu.Unlock()
+	c.ssl.StepResult(&h.result)
+	c.shookHands()
 }
 
 // shookHands sees to what a step of the handshake left.
@@ -169,11 +170,10 @@ func (h *handshakeStep) leave() {
 func (s *toRead) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
 	r := &c.rd.result
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(r, &c.rd.failure) {
+	if !c.lock(r, &c.rd.failure) {
 		return false, 0, 0
 	}
+	defer c.mu.Unlock()
 	if tr.Quiet && c.moved == nil && c.ssl.Idle() {
 		*r = cshim.Result{Status: cshim.WantRead}
 		return true, 1, 0
@@ -185,11 +185,10 @@ func (s *toRead) try(tr cshim.IO) (wait bool, in, out int) {
 func (s *toPeek) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
 	r := &c.rd.result
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(r, &c.rd.failure) {
+	if !c.lock(r, &c.rd.failure) {
 		return false, 0, 0
 	}
+	defer c.mu.Unlock()
 	c.ssl.Peek(tr, r)
 	return c.hasRead(), r.In, r.Out
 }
@@ -210,11 +209,10 @@ func (c *Conn) hasRead() (wait bool) {
 func (s *toWrite) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
 	r := &c.wr.result
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(r, &c.wr.failure) {
+	if !c.lock(r, &c.wr.failure) {
 		return false, 0, 0
 	}
+	defer c.mu.Unlock()
 	c.ssl.Write(tr, c.wr.buf[c.wr.n:], r)
 	c.crossed("write", r, &c.wr.failure)
 	c.wr.n += r.N
@@ -230,11 +228,10 @@ func (s *toWrite) try(tr cshim.IO) (wait bool, in, out int) {
 func (s *toFlush) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
 	r := &c.wr.result
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(r, &c.wr.failure) {
+	if !c.lock(r, &c.wr.failure) {
 		return false, 0, 0
 	}
+	defer c.mu.Unlock()
 	c.ssl.Flush(tr, c.announcing == 0, r)
 	c.crossed("write", r, &c.wr.failure)
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
@@ -243,11 +240,10 @@ func (s *toFlush) try(tr cshim.IO) (wait bool, in, out int) {
 func (s *toShutDown) try(tr cshim.IO) (wait bool, in, out int) {
 	c := (*Conn)(s)
 	r := &c.wr.result
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.open(r, &c.wr.failure) {
+	if !c.lock(r, &c.wr.failure) {
 		return false, 0, 0
 	}
+	defer c.mu.Unlock()
 	c.ssl.Shutdown(tr, r)
 	c.crossed("close", r, &c.wr.failure)
 	return r.Status == cshim.WantWrite && !r.Held && !c.wr.once, r.In, r.Out
