@@ -31,7 +31,7 @@ static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
     c->birth = c->host = ctx;
     c->announced_end = &c->announced;
     c->ssl = SSL_new(ssl_ctx);
-    /* A server's are set with its ClientHello, which chooses the context. */
+    /* They come with the SSL_CTX, or where Go chooses that, with the ClientHello. */
     b = c->ssl != NULL && (server || !ctx->asks_host || ctx->groups == NULL || SSL_set1_groups_list(c->ssl, ctx->groups) == 1)
         ? sc_bio_new(c) : NULL;
     if (b == NULL) {
@@ -169,6 +169,7 @@ static void end(sc_conn *c, sc_record *r)
 
 static void failed(sc_conn *c, int ssl_error, int sys)
 {
+    c->idle = 0;
     c->result.status = SC_FAILED;
     c->result.ssl_error = ssl_error;
     c->result.sys = sys;
@@ -306,8 +307,8 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
         push(c);
     }
     end(c, &r);
-    /* A Write changes nothing of it: in init it would, and what brings that about says so. */
-    c->idle = c->polled && c->done && c->rest == NULL && c->ahead_sys == 0 && c->early.len == 0
+    /* A Write changes it in init only, and what puts the SSL there clears it: a ticket, a KeyUpdate. */
+    c->idle = c->polled && c->done && c->result.status != SC_FAILED && c->rest == NULL && c->ahead_sys == 0 && c->early.len == 0
         && !SSL_has_pending(c->ssl) && !SSL_in_init(c->ssl);
 }
 
@@ -319,6 +320,7 @@ void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
     int ret;
 
     begin(c, &r, fd, in, in_len, eof, NULL, 0);
+    c->idle = 0;
     if (flooded(c)) {
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
     } else {

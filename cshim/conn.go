@@ -3,8 +3,8 @@ package cshim
 /*
 #include "shim.h"
 
-// cgo looks for pointers of Go in all that a pointer it is given leads to, with each
-// crossing, but not behind a number.
+// With each crossing cgo looks whether a pointer that it is given is one of Go's, and
+// leads to others. It does not look at a number.
 static void step_handshake(uintptr_t c, int fd, const unsigned char *in, size_t in_len, int eof,
                            unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
                            int until, unsigned char *early, size_t early_len)
@@ -104,7 +104,7 @@ func (c *Conn) result(to *Result) {
 
 // Idle says that Read would find nothing if the descriptor is quiet, and have nothing
 // else to do. It does not cross.
-func (c *Conn) Idle() bool { return c.p.idle != 0 && c.p.dropped == nil }
+func (c *Conn) Idle() bool { return c.p.idle != 0 && c.p.dropped == nil && c.p.kept_len == 0 }
 
 // NewConn makes an SSL (SSL_new) of ctx, which must not be closed.
 func NewConn(ctx *Context, server bool) (*Conn, Queue, bool) {

@@ -33,8 +33,9 @@ static void pulse(const SSL *ssl, int where, int ret)
     (void)ret;
     if ((where & SSL_CB_LOOP) == 0 || sc_thread_is_ours)
         return;
-    /* A step that reads a ClientHello makes no such operation, nor does a resumption of TLS 1.2. */
-    if (c != NULL && c->step.in_place != SC_ALL && c->version != TLS1_3_VERSION)
+    /* A step that only reads the ClientHello makes no such operation, nor does a resumption of TLS 1.2. */
+    if (c != NULL && c->step.in_place != SC_ALL
+        && (c->version == 0 || (c->version != TLS1_3_VERSION && SSL_session_reused(ssl))))
         return;
     /* What was done last, or will be done next, takes long. */
     switch (SSL_get_state(ssl)) {

@@ -326,7 +326,7 @@ typedef struct sc_conn {
     unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
     size_t rest_len;
     int polled;                /* Go knows when the descriptor has something */
-    int idle;                  /* it does, and SSL_read finds nothing as long as it has nothing */
+    int idle;                  /* polled, and the last SSL_read left nothing in the SSL */
     int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;

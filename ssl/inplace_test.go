@@ -2,12 +2,15 @@ package ssl
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/sessioncb"
 )
 
 // Steps are made in place until too many signs of life were slow; then the pauses
@@ -212,6 +215,67 @@ func TestAnswerNotAskedFor(t *testing.T) {
 		t.Errorf("%d steps on the pool, %d lookups found something, and libssl got %d",
 			after-before, hits()-had, server.Stats().CallbackHits)
 	}
+}
+
+// A session that libssl itself declines, made without EMS and offered by a client
+// that has it now, is a full handshake in place, and gives signs of life.
+func TestPulsesOfDeclined(t *testing.T) {
+	balanced(t)
+	poolIsFree(t)
+	store := newStore()
+	cfg := serverConfig()
+	cfg.SessionCallbacks = sessioncb.Callbacks{New: store, Get: sessioncb.GetHandlerFunc(
+		func(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+			a, err := store.GetSession(ctx, c, id)
+			der := bytes.Clone(a.Encoded())
+			// flags [13] INTEGER, the last of it: SSL_SESS_FLAG_EXTMS.
+			if i := bytes.LastIndex(der, []byte{0xad, 3, 2, 1}); i >= 0 {
+				der[i+4] &^= 1
+			}
+			return sessioncb.DER(der), err
+		})}
+	cfg.SessionCacheMode, cfg.Tickets = CacheExternal, TicketsStateful
+	server := newContext(t, cfg)
+	client, got := newClient(t, only12)
+	visit(t, server, client, nil)
+	a, b := sockets(t)
+	s, err := Server(b, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := Client(slowReads{a}, client, &ClientOptions{ServerName: "localhost", Session: got.last(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var signs, steps uint64
+	aroundSteps(s, func(step *toHandshake, tr cshim.IO) (wait bool, in, out int) {
+		signsBefore := cshim.Pulses()
+		before, _ := workers.state()
+		wait, in, out = step.try(tr)
+		after, _ := workers.state()
+		signs, steps = signs+cshim.Pulses()-signsBefore, steps+after-before
+		return wait, in, out
+	})
+	if serr, cerr := handshake(s, c); serr != nil || cerr != nil {
+		t.Fatal(serr, cerr)
+	}
+	if s.ConnectionState().DidResume || steps != 0 {
+		t.Fatalf("resumed %v, %d steps on the pool: not the handshake that is meant", s.ConnectionState().DidResume, steps)
+	}
+	if signs < 5 {
+		t.Errorf("%d signs of life, want 5", signs)
+	}
+}
+
+// slowReads keeps the client's signs of life apart from the server's.
+type slowReads struct{ net.Conn }
+
+func (r slowReads) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	time.Sleep(50 * time.Millisecond)
+	return n, err
 }
 
 // A rewriter changes what is written.

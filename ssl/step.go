@@ -174,6 +174,7 @@ func (s *toRead) try(tr cshim.IO) (wait bool, in, out int) {
 		return false, 0, 0
 	}
 	defer c.mu.Unlock()
+	// A Write that waits for what this step reads is told of it, whatever it is.
 	if tr.Quiet && c.moved == nil && c.ssl.Idle() {
 		*r = cshim.Result{Status: cshim.WantRead}
 		return true, 1, 0

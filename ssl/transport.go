@@ -115,7 +115,7 @@ func newMemory(conn net.Conn) *memory {
 func (m *memory) established() {
 	if m.handshake != nil {
 		outputs.Put(m.handshake)
-		m.handshake = nil
+		m.handshake, m.lent = nil, cshim.Memory{}
 	}
 }
 
