@@ -29,9 +29,6 @@ func (c *Conn) SubmitHandshake(io IO, answers []byte, until Until, tag uint32) {
 // StepResult reads the result of the step that was submitted. It does not cross.
 func (c *Conn) StepResult(r *Result) { c.result(r) }
 
-// StepEvents are those of the step that was submitted. It does not cross.
-func (c *Conn) StepEvents() Events { return Events(c.p.result.events) }
-
 // TakeSteps appends the tags of the steps that were done since the last call,
 // in order. It does not cross.
 func TakeSteps(tags []uint32) []uint32 {

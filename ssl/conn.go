@@ -190,6 +190,7 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 		return fail(err)
 	}
 	c := makeConn(nc, tr, ctx, server)
+	c.hs.Store(newHandshakeStep())
 	var ids [][32]byte
 	if server {
 		ids = ctx.side.newIDs(ctx.plan.mostTickets())
@@ -223,13 +224,14 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	return c, nil
 }
 
-// makeConn makes a Conn without an SSL.
+func newHandshakeStep() *handshakeStep { return &handshakeStep{running: make(chan struct{}, 1)} }
+
+// makeConn makes a Conn without an SSL, and without the state of a handshake.
 func makeConn(nc net.Conn, tr transport, ctx *Context, server bool) *Conn {
 	c := &Conn{
 		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
 		closed: make(chan struct{}),
 	}
-	c.hs.Store(&handshakeStep{running: make(chan struct{}, 1)})
 	c.host.Store(ctx)
 	_, c.throughMemory = tr.(*memory)
 	return c

@@ -202,14 +202,22 @@ func (d *door) drain() {
 	close(d.gone)
 }
 
-// conn makes the Conn of s.
+// conn makes the Conn of s. Nearly always the handshake is over and nothing is left
+// to do for it.
 func (d *door) conn(s *cshim.Conn) *Conn {
+	var r cshim.Result
+	s.StepResult(&r)
 	fd, peer, ended := s.Accepted()
 	nc := newSocket(fd, peer, ended, d.addr)
 	c := makeConn(nc, nc, d.ctx, true)
 	c.ssl = s
-	c.hs.Load().given = true
+	if r.Status == cshim.Done && r.WriteErr == 0 && r.Pending == 0 && !r.Sessions && !r.Held {
+		c.established.Store(true)
+	} else {
+		c.hs.Store(newHandshakeStep())
+		c.hs.Load().given = true
+	}
 	c.keep()
-	d.ctx.side.after(s.StepEvents()) // it may be closed before it looks at them
+	d.ctx.side.after(r.Events) // it may be closed before it looks at them
 	return c
 }
