@@ -121,15 +121,19 @@ func (s *socket) run(op string, h *half, f step) error {
 		if !s.use() {
 			return s.fault(op, net.ErrClosed)
 		}
-		// What comes after this is told again.
-		ready := h.ready.Swap(false) || h.ended.Load()
-		wait, left, _ := f.try(cshim.IO{FD: s.fd, Quiet: h == &s.in && !ready})
-		if h == &s.in && left == 0 || h == &s.out && !wait {
+		// What comes after this is told again. There is room nearly always, and what
+		// does not wait leaves it at that.
+		quiet := h == &s.in && !h.ready.Swap(false) && !h.ended.Load()
+		wait, left, _ := f.try(cshim.IO{FD: s.fd, Quiet: quiet})
+		if h == &s.in && left == 0 {
 			h.ready.Store(true)
 		}
 		s.leave()
 		if !wait {
 			return nil
+		}
+		if h == &s.out && h.ready.Swap(false) {
+			continue
 		}
 		if err := s.wait(op, h); err != nil {
 			return err
