@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -65,28 +64,8 @@ func runIdleServer() {
 }
 
 func TestIdleConnection(t *testing.T) {
-	cmd := exec.Command(os.Args[0])
 	// No collection before all are there: after one, Go begins with stacks of the mean size.
-	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=idle", "GOGC=off")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer in.Close()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() {
-		t.Fatal("the server process did not start")
-	}
-	addr := lines.Text()
+	addr, ask := startTestProcess(t, "idle", "GOGC=off")
 	for range idleConns {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -98,13 +77,7 @@ func TestIdleConnection(t *testing.T) {
 		}
 	}
 	var waits, stack, heap int
-	fmt.Fprintln(in)
-	if !lines.Scan() {
-		t.Fatal("the server process is gone")
-	}
-	if _, err := fmt.Sscan(lines.Text(), &waits, &stack, &heap); err != nil {
-		t.Fatal(err)
-	}
+	ask(&waits, &stack, &heap)
 	t.Logf("%d wait; a connection has %d bytes of stack and %d of objects", waits, stack/idleConns, heap/idleConns)
 	if waits != idleConns {
 		t.Fatalf("%d connections wait, want %d", waits, idleConns)

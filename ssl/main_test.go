@@ -1,8 +1,10 @@
 package ssl
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -40,6 +42,44 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// startTestProcess runs the process of that name until the test ends. Its first line
+// is its address; ask has it say a line more, and reads the values in it.
+func startTestProcess(t *testing.T, name string, env ...string) (addr string, ask func(values ...any)) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), "SESSIONCB_TEST_PROCESS="+name), env...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("the server process did not start")
+	}
+	return lines.Text(), func(values ...any) {
+		t.Helper()
+		fmt.Fprintln(in)
+		if !lines.Scan() {
+			t.Fatal("the server process is gone")
+		}
+		if _, err := fmt.Sscan(lines.Text(), values...); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // settled waits for what ends on other goroutines, and returns what is alive.

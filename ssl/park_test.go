@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -108,35 +107,9 @@ func TestParkedLookups(t *testing.T) {
 }
 
 func parkedLookups(t *testing.T, version uint16) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=park")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer in.Close()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() {
-		t.Fatal("the server process did not start")
-	}
-	addr := lines.Text()
+	addr, askFor := startTestProcess(t, "park")
 	ask := func() (most, resumed, threads, procs int) {
-		fmt.Fprintln(in)
-		if !lines.Scan() {
-			t.Fatal("the server process is gone")
-		}
-		if _, err := fmt.Sscan(lines.Text(), &most, &resumed, &threads, &procs); err != nil {
-			t.Fatal(err)
-		}
+		askFor(&most, &resumed, &threads, &procs)
 		return
 	}
 
