@@ -3,6 +3,7 @@ package ssl
 import (
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -24,6 +25,7 @@ func newAcceptor(l *net.TCPListener) *acceptor {
 	l.Close()
 	s := newSocket(fd, [cshim.PeerSize]byte{}, false, l.Addr())
 	s.shared.Store(true) // a child that takes over the service may have it
+	runtime.AddCleanup(s, func(r *readiness) { r.close(fd) }, s.readiness)
 	return &acceptor{l.Addr(), s}
 }
 

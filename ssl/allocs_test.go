@@ -29,10 +29,10 @@ var allocRows = []allocRow{
 	{countedServer{Version: only13, Resumed: true, Store: "live"}, 19, "both"},
 
 	// On goroutines of their own, with a limit of time, and encoded.
-	{countedServer{Version: only12, Store: "map"}, 20, "the New handler"},
-	{countedServer{Version: only13, Store: "map"}, 20, "the New handler"},
-	{countedServer{Version: only12, Resumed: true, Store: "map"}, 14, "the Get handler"},
-	{countedServer{Version: only13, Resumed: true, Store: "map"}, 34, "both"},
+	{countedServer{Version: only12, Store: "map"}, 22, "the New handler"},
+	{countedServer{Version: only13, Store: "map"}, 22, "the New handler"},
+	{countedServer{Version: only12, Resumed: true, Store: "map"}, 16, "the Get handler"},
+	{countedServer{Version: only13, Resumed: true, Store: "map"}, 36, "both"},
 }
 
 // What the operations of a server allocate. A buffer of the memory transport
@@ -42,12 +42,12 @@ func TestAllocationCounts(t *testing.T) {
 		for _, transport := range countedTransports {
 			o := row.server.over(transport)
 			t.Run(o.String(), func(t *testing.T) {
-				want := map[string]int64{"NewConn": 13, "Handshake": row.handshake, "ConnectionState": 2}
+				want := map[string]int64{"NewConn": 12, "Handshake": row.handshake, "ConnectionState": 2}
 				switch {
 				case o.Socket:
-					want["NewConn"] = 9
+					want["NewConn"] = 8
 				case o.Memory:
-					want["NewConn"] = 10
+					want["NewConn"] = 9
 					want["Handshake"]++ // the buffer of its input
 					want["Close"] = 3   // the deadline of the transport
 				}

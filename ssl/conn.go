@@ -32,63 +32,36 @@ var errShutdown = errors.New("ssl: protocol is shut down for writing")
 type Conn struct {
 	//lint:ignore U1000 its method closes the interfaces of sessioncb
 	mark
-	ctx    *Context                // the birth context, whose callbacks run
-	host   atomic.Pointer[Context] // in force: ctx, or what the ClientHello chose
-	nc     net.Conn
-	tr     transport
-	server bool
+	ctx  *Context                // the birth context, whose callbacks run
+	host atomic.Pointer[Context] // in force: ctx, or what the ClientHello chose
+	tr   transport
 
+	server        bool
 	throughMemory bool // OpenSSL has no descriptor
+	established   atomic.Bool
+	closing       atomic.Bool
 
-	// mu is held for one crossing, and never while waiting.
-	mu  sync.Mutex
-	ssl *cshim.Conn // nil once freed
-	// Sessions that libssl announced and no handler was told of yet, and how
-	// many handlers have not returned. While there are any, the bytes that
-	// announce them to the peer are held; stored, which who waits makes, is closed
-	// when there are none.
-	loose      *looseSessions
-	announcing int
+	// How many sessions libssl announced that no handler has returned from. While
+	// there are any, the bytes that announce them to the peer are held; stored, which
+	// who waits makes, is closed when there are none.
+	announcing int32
+	mu         sync.Mutex // held for one crossing, and never while waiting
 	stored     chan struct{}
 	moved      chan struct{} // closed by the next step that reads; nil: nobody waits
+	ssl        *cshim.Conn   // nil once freed
+	rest       *remains
 
-	established atomic.Bool
-	result      error                         // of the handshake, once established
-	hs          atomic.Pointer[handshakeStep] // nil when established: an idle Conn is small
-	early       earlyData
+	result error                         // of the handshake, once established
+	hs     atomic.Pointer[handshakeStep] // nil when established: an idle Conn is small
+	early  earlyData
 
-	rd       readStep
-	wr       writeStep
-	flushing atomic.Bool // flushSoon waits for its turn
+	rd readStep
+	wr writeStep
 
 	readDeadline, writeDeadline deadline
-	closing                     atomic.Bool
-	closed                      chan struct{}
-	cleanup                     runtime.Cleanup // frees the SSL of a forgotten Conn
-
-	reports sync.Mutex
-	report  []error // of handlers
-}
-
-// looseSessions are those that a Conn owns outside its SSL.
-type looseSessions struct {
-	announced []cshim.Session // until a handler is told
-	lives     []cshim.Session // in the answers to lookups, until a step takes them
-	// What most handshakes need of both.
-	one, other [1]cshim.Session
-}
-
-func newLooseSessions() *looseSessions {
-	l := &looseSessions{}
-	l.announced, l.lives = l.one[:0], l.other[:0]
-	return l
-}
-
-// take returns all of them.
-func (l *looseSessions) take() []cshim.Session {
-	list := append(l.announced, l.lives...)
-	l.announced, l.lives = nil, nil
-	return list
+	closed                      signal
+	cleanup                     runtime.Cleanup         // of rest
+	reports                     atomic.Pointer[[]error] // of handlers
 }
 
 // The state of a running operation.
@@ -120,16 +93,16 @@ type (
 		streak  streak
 	}
 	writeStep struct {
-		mu      sync.Mutex
-		calls   atomic.Int32 // of the program, that have mu or wait for it
-		buf     []byte
-		n       int  // of buf, taken by OpenSSL
-		once    bool // the step does not wait
-		result  cshim.Result
-		failure error
-		moved   chan struct{} // to wait for, when the step wants input
-		err     error         // of every later Write
-		streak  streak
+		mu       sync.Mutex
+		buf      []byte
+		n        int // of buf, taken by OpenSSL
+		result   cshim.Result
+		failure  error
+		err      error        // of every later Write
+		calls    atomic.Int32 // of the program, that have mu or wait for it
+		flushing atomic.Bool  // flushSoon waits for its turn
+		streak   streak
+		once     bool // the step does not wait
 	}
 )
 
@@ -189,8 +162,9 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	if err != nil {
 		return fail(err)
 	}
-	c := makeConn(nc, tr, ctx, server)
+	c := makeConn(tr, ctx, server)
 	c.hs.Store(newHandshakeStep())
+	c.rest.sessions()
 	var ids [][32]byte
 	if server {
 		ids = ctx.side.newIDs(ctx.plan.mostTickets())
@@ -227,28 +201,24 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 func newHandshakeStep() *handshakeStep { return &handshakeStep{running: make(chan struct{}, 1)} }
 
 // makeConn makes a Conn without an SSL, and without the state of a handshake.
-func makeConn(nc net.Conn, tr transport, ctx *Context, server bool) *Conn {
-	c := &Conn{
-		ctx: ctx, nc: nc, tr: tr, server: server, loose: newLooseSessions(),
-		closed: make(chan struct{}),
-	}
+func makeConn(tr transport, ctx *Context, server bool) *Conn {
+	c := &Conn{ctx: ctx, tr: tr, server: server, rest: &remains{side: ctx.side}}
 	c.host.Store(ctx)
-	_, c.throughMemory = tr.(*memory)
+	switch tr := tr.(type) {
+	case *memory:
+		c.throughMemory = true
+	case *socket:
+		if tr.owner == nil { // else this is a Conn over the NetConn of another one
+			tr.owner, c.rest.fd, c.rest.socket = c, tr.fd, tr.readiness
+		}
+	}
 	return c
 }
 
-// keep sees to the SSL of a Conn that is forgotten.
+// keep sees to what a Conn that is forgotten leaves.
 func (c *Conn) keep() {
-	side := c.ctx.side
-	type leftovers struct {
-		ssl   *cshim.Conn
-		loose *looseSessions
-	}
-	c.cleanup = runtime.AddCleanup(c, func(l leftovers) {
-		forgotten.Add(1)
-		cshim.FreeSessions(l.loose.take())
-		side.after(l.ssl.Free(true))
-	}, leftovers{c.ssl, c.loose})
+	c.rest.ssl = c.ssl
+	c.cleanup = runtime.AddCleanup(c, (*remains).free, c.rest)
 }
 
 // hostnameBytes are the bytes of a host name in a certificate; other names are
@@ -293,13 +263,13 @@ func (c *Conn) SessionIDContext() []byte { return c.host.Load().SessionIDContext
 
 // NetConn returns the transport. What is read from it or written to it is
 // missing from the TLS stream.
-func (c *Conn) NetConn() net.Conn { return c.nc }
+func (c *Conn) NetConn() net.Conn { return c.tr.conn() }
 
 // LocalAddr returns the transport's local address.
-func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+func (c *Conn) LocalAddr() net.Addr { return c.NetConn().LocalAddr() }
 
 // RemoteAddr returns the transport's remote address.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.NetConn().RemoteAddr() }
 
 // SetDeadline sets the deadlines of Read and Write, and of the handlers and
 // the handshake that run for them. The zero Time is none. After a Write that
@@ -307,19 +277,19 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 func (c *Conn) SetDeadline(t time.Time) error {
 	c.readDeadline.set(t)
 	c.writeDeadline.set(t)
-	return c.nc.SetDeadline(t)
+	return c.NetConn().SetDeadline(t)
 }
 
 // SetReadDeadline sets the deadline of Read; see SetDeadline.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.readDeadline.set(t)
-	return c.nc.SetReadDeadline(t)
+	return c.NetConn().SetReadDeadline(t)
 }
 
 // SetWriteDeadline sets the deadline of Write; see SetDeadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.writeDeadline.set(t)
-	return c.nc.SetWriteDeadline(t)
+	return c.NetConn().SetWriteDeadline(t)
 }
 
 // CloseWrite sends close_notify (SSL_shutdown); Read goes on. It is an error
@@ -349,7 +319,7 @@ func (c *Conn) sendClose() error {
 // closeSent does what the step left to be done.
 func (c *Conn) closeSent(err error) error {
 	if c.wr.result.Sessions {
-		c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
+		c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: &c.closed})
 	}
 	switch {
 	case err != nil:
@@ -387,8 +357,8 @@ func (c *Conn) end(clean bool) error {
 		}
 		c.wr.mu.Unlock()
 	}
-	close(c.closed) // ends the waits of handlers
-	err := c.nc.Close()
+	c.closed.give() // ends the waits of handlers
+	err := c.NetConn().Close()
 	c.free(clean)
 	return err
 }
@@ -410,7 +380,7 @@ func (c *Conn) sendLast() {
 	}
 	limit := time.Now().Add(closeNotifyTimeout)
 	c.writeDeadline.set(limit)
-	c.nc.SetWriteDeadline(limit)
+	c.NetConn().SetWriteDeadline(limit)
 	if !own || err != nil || r.Status == cshim.WantWrite && !r.Held && !r.Sessions {
 		c.sendClose()
 	} else {
@@ -437,7 +407,7 @@ func (c *Conn) lockForClose() bool {
 	}
 	limit := time.Now().Add(closeNotifyTimeout)
 	c.writeDeadline.set(limit)
-	c.nc.SetWriteDeadline(limit)
+	c.NetConn().SetWriteDeadline(limit)
 	c.wr.mu.Lock()
 	return true
 }
@@ -460,7 +430,7 @@ func (c *Conn) free(mark bool) {
 	c.mu.Lock()
 	s := c.ssl
 	c.ssl = nil
-	waiting := c.loose.take()
+	waiting := c.rest.loose.take()
 	if h := c.hs.Load(); h != nil {
 		clear(h.answers) // that no step took
 	}
@@ -510,18 +480,28 @@ func (c *Conn) queue(op string, f func(*cshim.Conn) bool) error {
 // HandlerErrors returns what the handlers of this connection reported: errors
 // of the GetHandler, and panics. They never fail the handshake.
 func (c *Conn) HandlerErrors() []error {
-	c.reports.Lock()
-	defer c.reports.Unlock()
-	return slices.Clone(c.report)
+	if list := c.reports.Load(); list != nil {
+		return slices.Clone(*list)
+	}
+	return nil
 }
 
 func (c *Conn) note(err error) {
 	if err == nil {
 		return
 	}
-	c.reports.Lock()
-	defer c.reports.Unlock()
-	if len(c.report) < 16 { // a bound, whatever the peer makes us do
-		c.report = append(c.report, err)
+	for {
+		old := c.reports.Load()
+		var list []error
+		if old != nil {
+			list = *old
+		}
+		if len(list) == 16 { // a bound, whatever the peer makes us do
+			return
+		}
+		list = append(slices.Clip(list), err)
+		if c.reports.CompareAndSwap(old, &list) {
+			return
+		}
 	}
 }

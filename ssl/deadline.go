@@ -2,6 +2,7 @@ package ssl
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,4 +57,30 @@ func (d *deadline) wait() <-chan struct{} {
 		d.past = make(chan struct{})
 	}
 	return d.past
+}
+
+// A signal is a channel that is closed once, and made when somebody waits for it.
+type signal struct{ made atomic.Pointer[chan struct{}] }
+
+// given is what signals have that were given.
+var given = func() *chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return &c
+}()
+
+// give is called once.
+func (s *signal) give() {
+	if c := s.made.Swap(given); c != nil {
+		close(*c)
+	}
+}
+
+// wait returns a channel that is closed when the signal is given.
+func (s *signal) wait() <-chan struct{} {
+	if s.made.Load() == nil {
+		c := make(chan struct{})
+		s.made.CompareAndSwap(nil, &c)
+	}
+	return *s.made.Load()
 }

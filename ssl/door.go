@@ -125,7 +125,7 @@ func (d *door) Accept() (net.Conn, error) {
 
 // take takes what C has given.
 func (d *door) take() {
-	d.ready.in.ready.Store(false) // what comes from here on is told again
+	d.ready.in.take()
 	d.queue = d.c.Take(d.queue)
 }
 
@@ -209,7 +209,7 @@ func (d *door) conn(s *cshim.Conn) *Conn {
 	s.StepResult(&r)
 	fd, peer, ended := s.Accepted()
 	nc := newSocket(fd, peer, ended, d.addr)
-	c := makeConn(nc, nc, d.ctx, true)
+	c := makeConn(nc, d.ctx, true)
 	c.ssl = s
 	if r.Status == cshim.Done && r.WriteErr == 0 && r.Pending == 0 && !r.Sessions && !r.Held {
 		c.established.Store(true)

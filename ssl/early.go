@@ -56,14 +56,14 @@ func (cfg *Config) checkEarlyData() error {
 // earlyData is what a Conn knows of its early data. The handshake's token
 // guards it, where nothing else is said.
 type earlyData struct {
-	asked    atomic.Bool // EarlyData was called
-	accepted bool        // by libssl; under Conn.mu
+	asked atomic.Bool // EarlyData was called
 	// open: a server's handshake goes on beside Write, which may run already,
 	// so that only the writing side sends.
-	open  atomic.Bool
-	wait  time.Duration // how long a server still waits for the client; 0: no bound
-	begun bool          // a client's, with the ClientHello
-	left  int           // what a client may still write then
+	open     atomic.Bool
+	accepted bool          // by libssl; under Conn.mu
+	begun    bool          // a client's, with the ClientHello
+	left     int           // what a client may still write then
+	wait     time.Duration // how long a server still waits for the client; 0: no bound
 }
 
 // EarlyData is the way to early data (0-RTT) while the handshake of a server
@@ -145,7 +145,7 @@ func (c *Conn) begin(op string, ctx context.Context, past *deadline) (*handshake
 		return nil, ctx.Err()
 	case <-late:
 		return nil, c.pastDeadline(op)
-	case <-c.closed:
+	case <-c.closed.wait():
 		return nil, net.ErrClosed
 	}
 }

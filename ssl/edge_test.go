@@ -245,8 +245,8 @@ func TestAnswersThatNoStepTook(t *testing.T) {
 				if err := s.Handshake(); !isTimeout(err) {
 					t.Fatal(err)
 				}
-				if len(s.loose.lives) != 1 {
-					t.Fatalf("%d answers are left, want 1", len(s.loose.lives))
+				if n := len(s.rest.sessions().lives); n != 1 {
+					t.Fatalf("%d answers are left, want 1", n)
 				}
 				switch how {
 				case "again":

@@ -130,7 +130,7 @@ func TestGateOrder(t *testing.T) {
 
 // A handshake whose end comes while it waits at the gate leaves no slot behind.
 func TestGateSlotGivenBack(t *testing.T) {
-	closed := func(s *Conn) bool { return errors.Is(s.nc.SetReadDeadline(time.Time{}), net.ErrClosed) }
+	closed := func(s *Conn) bool { return errors.Is(s.NetConn().SetReadDeadline(time.Time{}), net.ErrClosed) }
 	for _, row := range []struct {
 		name string
 		end  func(t *testing.T, s *Conn, cancel func()) // returns once it has come

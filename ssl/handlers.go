@@ -81,7 +81,7 @@ func immediate(h any) bool {
 // limits are the ends that a handler's context follows.
 type limits struct {
 	deadline *deadline // nil: none
-	closed   <-chan struct{}
+	closed   *signal   // nil: none
 	end      time.Time // zero: none
 }
 
@@ -97,21 +97,24 @@ func (l limits) within(ctx context.Context, d time.Duration) (context.Context, c
 // wait returns what the handler sent, or false once its time is over; cancel
 // ends the handler's context then.
 func wait[T any](ctx context.Context, cancel context.CancelFunc, l limits, result <-chan T) (v T, ok bool) {
-	var past <-chan struct{}
-	if l.deadline != nil {
-		past = l.deadline.wait()
-	}
 	select {
 	case v = <-result:
 		return v, true
 	default:
+	}
+	var past, closed <-chan struct{}
+	if l.deadline != nil {
+		past = l.deadline.wait()
+	}
+	if l.closed != nil {
+		closed = l.closed.wait()
 	}
 	select {
 	case v = <-result:
 		return v, true
 	case <-ctx.Done():
 	case <-past:
-	case <-l.closed:
+	case <-closed:
 	}
 	cancel()
 	return v, false

@@ -65,7 +65,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	case h.running <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.closed:
+	case <-c.closed.wait():
 		return net.ErrClosed
 	}
 	defer h.yield()
@@ -83,11 +83,11 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	h.end = time.Time{}
 	if within > 0 {
 		h.end = time.Now().Add(within)
-		timer = startTimer(c.nc, within)
+		timer = startTimer(c.NetConn(), within)
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() { c.nc.Close() })
+		stop = context.AfterFunc(ctx, func() { c.NetConn().Close() })
 	}
 	err := c.handshake(ctx)
 	late := timer != nil && !timer.stop()
@@ -95,7 +95,7 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	case !stop():
 		err = ctx.Err()
 	case late || h.result.Status == cshim.Late:
-		c.nc.Close()
+		c.NetConn().Close()
 		err = context.DeadlineExceeded
 	case isTimeout(err):
 		return err // a deadline of the Conn: the next call goes on
@@ -108,6 +108,7 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	c.established.Store(true)
 	c.mu.Lock()
 	clear(h.answers) // that no step took
+	c.rest.settle()
 	c.mu.Unlock()
 	c.hs.Store(nil)
 	return err
@@ -222,7 +223,7 @@ func (c *Conn) made(ctx context.Context) (last bool, err error) {
 }
 
 // handshakeLimits bound the handlers that a handshake waits for.
-func (c *Conn) handshakeLimits() limits { return limits{&c.readDeadline, c.closed, c.hs.Load().end} }
+func (c *Conn) handshakeLimits() limits { return limits{&c.readDeadline, &c.closed, c.hs.Load().end} }
 
 // release sends what is kept, a hold included.
 func (c *Conn) release() error {
@@ -322,7 +323,11 @@ func (c *Conn) answer(found []sessioncb.Answer, allowed bool) {
 		return
 	}
 	c.ssl.AllowEarlyData(allowed)
-	h.answers, c.loose.lives = answers, append(c.loose.lives, lives...)
+	h.answers = answers
+	if len(lives) > 0 {
+		l := c.rest.sessions()
+		l.lives = append(l.lives, lives...)
+	}
 	// A resumption of TLS 1.2 has no public key operation, and one of TLS 1.3 a quick
 	// one as a rule; the step sees whether it is one.
 	h.light = hit && !slow

@@ -26,7 +26,7 @@ func (c *Conn) adoptHost(ctx context.Context) error {
 	c.mu.Lock()
 	var hello *tls.ClientHelloInfo
 	if c.ssl != nil {
-		hello = helloInfo(c.ssl, c.nc)
+		hello = helloInfo(c.ssl, c.NetConn())
 	}
 	c.mu.Unlock()
 	if hello == nil {

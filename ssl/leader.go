@@ -53,7 +53,7 @@ func (p *poller) lead(h *half) bool {
 	}
 	defer p.looking.Unlock()
 	switch {
-	case h.ready.Load():
+	case h.news.Load() != 0:
 		return true
 	case p.next != nil || !p.term && p.pause > 0: // another one led meanwhile
 		return false
@@ -66,7 +66,7 @@ func (p *poller) lead(h *half) bool {
 	}
 	n := cshim.EpollWait(p.inner, p.events[:])
 	over := p.tell(p.events[:n])
-	if h.ready.Load() {
+	if h.news.Load() != 0 {
 		p.came++
 	}
 	if !over {

@@ -199,7 +199,7 @@ func TestLeaderAfterAnother(t *testing.T) {
 	b, _ := ownSocket(t)
 	for range 10 {
 		for _, s := range []*socket{a, b} {
-			s.in.ready.Store(false) // each wait begins at once
+			s.in.take() // each wait begins at once
 			s.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		}
 		polls.looking.Lock()

@@ -445,7 +445,7 @@ func TestDoorAcceptAfterClose(t *testing.T) {
 	d := l.Listener.(*door)
 	l.Close()
 	<-d.gone
-	d.ready.in.ready.Store(true)
+	d.ready.in.tell(false)
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: %v", err)
 	}

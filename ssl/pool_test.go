@@ -73,7 +73,7 @@ type poolEnd struct {
 }
 
 func transportClosed(s *Conn) bool {
-	return errors.Is(s.nc.SetReadDeadline(time.Time{}), net.ErrClosed)
+	return errors.Is(s.NetConn().SetReadDeadline(time.Time{}), net.ErrClosed)
 }
 
 var poolEnds = []poolEnd{
@@ -195,7 +195,7 @@ func TestPoolEndsWhileRunning(t *testing.T) {
 				poolIsFree(t)
 				client, _ := newClient(t, version)
 				s, c := pair(t, poolServer(t, e), client, nil, nil)
-				raw, err := s.nc.(*net.TCPConn).SyscallConn()
+				raw, err := s.NetConn().(*net.TCPConn).SyscallConn()
 				if err != nil {
 					t.Fatal(err)
 				}

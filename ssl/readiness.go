@@ -12,6 +12,7 @@ import (
 type readiness struct {
 	in, out half
 	shared  atomic.Bool // others may have a descriptor of it too
+	closed  atomic.Bool // the descriptor is
 }
 
 func (r *readiness) told(events uint32) {
@@ -27,31 +28,37 @@ func (r *readiness) told(events uint32) {
 // A half is one direction.
 type half struct {
 	using    sync.Mutex // of who tries and waits; the others below are for anybody
-	ready    atomic.Bool
-	ended    atomic.Bool   // for good: no more is told
-	turn     chan struct{} // has a token when there is something to look at; made by the first who waits
-	waited   atomic.Bool   // it is there
-	deadline atomic.Int64  // of sinceStart; 0: none
-	mu       sync.Mutex    // of timer
+	news     atomic.Uint32
+	asleep   atomic.Bool    // who waits is counted in sleep
+	sleep    sync.WaitGroup // smaller than a channel, and each connection has one
+	deadline atomic.Int64   // of sinceStart; 0: none
+	mu       sync.Mutex     // of timer
 	timer    *time.Timer
 }
 
+// The bits of news.
+const (
+	isReady  = 1 << iota
+	hasEnded // for good: no more is told
+)
+
 func (h *half) tell(ended bool) {
+	bits := uint32(isReady)
 	if ended {
-		h.ended.Store(true)
+		bits |= hasEnded
 	}
-	if !h.ready.Swap(true) || ended {
+	if h.news.Or(bits)&isReady == 0 || ended {
 		h.wake()
 	}
 }
 
+// take says whether there is something to look at. What comes after it is told again.
+func (h *half) take() bool { return h.news.And(^uint32(isReady)) != 0 }
+
+// wake has who waits look again. Who does not wait yet looks at all there is first.
 func (h *half) wake() {
-	if !h.waited.Load() {
-		return // who waits looks at all there is first
-	}
-	select {
-	case h.turn <- struct{}{}:
-	default:
+	if h.asleep.CompareAndSwap(true, false) {
+		h.sleep.Done()
 	}
 }
 
@@ -89,25 +96,20 @@ func (h *half) setDeadline(t time.Time) {
 // wait returns when there is something to try, or an error of stop's. One at a time
 // may call it.
 func (h *half) wait(stop func() error) error {
-	if h.turn == nil {
-		h.turn = make(chan struct{}, 1)
-		h.waited.Store(true)
-	}
 	for {
-		// What the token of an earlier wait, or of a leader who told himself, stands
-		// for is looked at here.
-		select {
-		case <-h.turn:
-		default:
+		h.sleep.Add(1)
+		h.asleep.Store(true) // what comes from here on ends the sleep
+		over, err := h.news.Load() != 0, error(nil)
+		if !over {
+			err = stop()
+			over = err != nil
 		}
-		if h.ready.Load() || h.ended.Load() {
-			return nil
+		if over || polls.lead(h) {
+			h.wake()
 		}
-		if err := stop(); err != nil {
+		h.sleep.Wait()
+		if over {
 			return err
-		}
-		if !polls.lead(h) {
-			<-h.turn
 		}
 	}
 }

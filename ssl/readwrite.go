@@ -61,7 +61,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 // readOn announces the sessions that came, and reads until there is something else.
 func (c *Conn) readOn() (err error) {
 	for r := &c.rd.result; err == nil && r.Sessions; {
-		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
+		c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: &c.closed})
 		if r.Status != cshim.WantRead {
 			break
 		}
@@ -108,7 +108,7 @@ func (c *Conn) write(b []byte) (int, error) {
 		over = c.wr.streak.add(r.N)
 		if r.Sessions {
 			// A ticket that NewSessionTicket queued: it leaves when it is stored.
-			c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: c.closed})
+			c.announce(context.Background(), limits{deadline: &c.writeDeadline, closed: &c.closed})
 		}
 		switch {
 		case err != nil:
@@ -167,13 +167,13 @@ func (c *Conn) await(done <-chan struct{}) error {
 		return nil
 	case <-c.writeDeadline.wait():
 		return c.pastDeadline("write")
-	case <-c.closed:
+	case <-c.closed.wait():
 		return net.ErrClosed
 	}
 }
 
 func (c *Conn) pastDeadline(op string) error {
-	e := &net.OpError{Op: op, Source: c.nc.LocalAddr(), Addr: c.nc.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+	e := &net.OpError{Op: op, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.ErrDeadlineExceeded}
 	if e.Addr != nil {
 		e.Net = e.Addr.Network()
 	}
@@ -184,13 +184,13 @@ func (c *Conn) pastDeadline(op string) error {
 // ticket. A Write that runs sends them; else a goroutine does, so that Read
 // never waits for the other direction.
 func (c *Conn) flushSoon() {
-	if !c.flushing.CompareAndSwap(false, true) {
+	if !c.wr.flushing.CompareAndSwap(false, true) {
 		return
 	}
 	go func() {
 		c.wr.mu.Lock()
 		defer c.wr.mu.Unlock()
-		c.flushing.Store(false)
+		c.wr.flushing.Store(false)
 		if c.wr.err == nil {
 			if err := c.flush(); err != nil && !isTimeout(err) {
 				c.wr.err = transportError("write", err)
@@ -204,7 +204,12 @@ func (c *Conn) flushSoon() {
 // does it; else a goroutine reads what is not application data, which a read
 // deadline that is past forbids.
 func (c *Conn) awaitInput() error {
-	moved := c.wr.moved
+	c.mu.Lock()
+	moved := c.moved
+	c.mu.Unlock()
+	if moved == nil {
+		return nil // it did meanwhile
+	}
 	pumped := make(chan error, 1)
 	go func() { pumped <- c.pump(moved) }()
 	select {
@@ -214,7 +219,7 @@ func (c *Conn) awaitInput() error {
 		return err
 	case <-c.writeDeadline.wait():
 		return c.pastDeadline("write")
-	case <-c.closed:
+	case <-c.closed.wait():
 		return net.ErrClosed
 	}
 }
@@ -232,7 +237,7 @@ func (c *Conn) pump(moved <-chan struct{}) error {
 		return c.rd.err
 	}
 	err := c.tr.input((*toPeek)(c))
-	c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: c.closed})
+	c.announce(context.Background(), limits{deadline: &c.readDeadline, closed: &c.closed})
 	if err == nil && c.rd.result.Status == cshim.Failed {
 		c.rd.err = c.rd.failure
 		err = c.rd.err

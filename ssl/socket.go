@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,11 +22,11 @@ type socket struct {
 	state   atomic.Int64 // users of fd, and whether it is closed
 	watch   sync.Mutex   // of who gives it to the poller
 	watched atomic.Bool
+	peer    [cshim.PeerSize]byte // a struct sockaddr_in or sockaddr_in6
 	*readiness
 	listens net.Addr // the listener's address
 	local   atomic.Pointer[net.TCPAddr]
-	peer    [cshim.PeerSize]byte // a struct sockaddr_in or sockaddr_in6
-	cleanup runtime.Cleanup      // closes the descriptor of a forgotten socket
+	owner   *Conn // that closes the descriptor if it is forgotten, so the socket keeps it; or nil
 }
 
 // The bits of state above all users: no more of them are let in, and the
@@ -43,19 +42,19 @@ var (
 	_ syscall.Conn = (*socket)(nil)
 )
 
-// newSocket takes fd.
+// newSocket takes fd. What becomes of a socket that is forgotten is for who owns it.
 func newSocket(fd int, peer [cshim.PeerSize]byte, over bool, listens net.Addr) *socket {
-	r := &readiness{}
-	r.in.ready.Store(true)
-	r.out.ready.Store(true)
-	r.in.ended.Store(over)
-	s := &socket{fd: fd, readiness: r, peer: peer, listens: listens}
-	s.cleanup = runtime.AddCleanup(s, func(r *readiness) { r.discard(fd) }, r)
+	s := &socket{fd: fd, readiness: &readiness{}, peer: peer, listens: listens}
+	s.in.tell(over)
+	s.out.tell(false)
 	return s
 }
 
-// discard closes the descriptor of a socket that nobody closed.
-func (r *readiness) discard(fd int) {
+// close closes the descriptor, once.
+func (r *readiness) close(fd int) {
+	if r.closed.Swap(true) {
+		return
+	}
 	if polls.remove(fd, r, r.shared.Load()) {
 		polls.leave()
 	}
@@ -73,11 +72,7 @@ func (s *socket) use() bool {
 
 func (s *socket) leave() {
 	if s.state.Add(-1) == ending && s.state.CompareAndSwap(ending, ending|ended) {
-		s.cleanup.Stop()
-		if polls.remove(s.fd, s.readiness, s.shared.Load()) {
-			polls.leave()
-		}
-		syscall.Close(s.fd)
+		s.close(s.fd)
 	}
 }
 
@@ -104,56 +99,66 @@ func (s *socket) fault(op string, err error) error {
 }
 
 // input runs f as long as it waits for bytes of the peer.
-func (s *socket) input(f step) error { return s.run("read", &s.in, f) }
+func (s *socket) input(f step) error { return s.run(&s.in, f) }
 
 // output runs f as long as it waits for room.
-func (s *socket) output(f step) error { return s.run("write", &s.out, f) }
+func (s *socket) output(f step) error { return s.run(&s.out, f) }
+
+func (s *socket) conn() net.Conn { return s }
 
 func (s *socket) established() {}
 
-func (s *socket) run(op string, h *half, f step) error {
+// op names what waits for h in errors.
+func (s *socket) op(h *half) string {
+	if h == &s.in {
+		return "read"
+	}
+	return "write"
+}
+
+func (s *socket) run(h *half, f step) error {
 	h.using.Lock()
 	defer h.using.Unlock()
 	for {
 		if h.late() {
-			return s.fault(op, os.ErrDeadlineExceeded)
+			return s.fault(s.op(h), os.ErrDeadlineExceeded)
 		}
 		if !s.use() {
-			return s.fault(op, net.ErrClosed)
+			return s.fault(s.op(h), net.ErrClosed)
 		}
 		// What comes after this is told again. There is room nearly always, and what
 		// does not wait leaves it at that.
-		quiet := h == &s.in && !h.ready.Swap(false) && !h.ended.Load()
+		quiet := h == &s.in && !h.take()
 		wait, left, _ := f.try(cshim.IO{FD: s.fd, Quiet: quiet})
 		if h == &s.in && left == 0 {
-			h.ready.Store(true)
+			h.news.Or(isReady)
 		}
 		s.leave()
 		if !wait {
 			return nil
 		}
-		if h == &s.out && h.ready.Swap(false) {
+		if h == &s.out && h.take() {
 			continue
 		}
-		if err := s.wait(op, h); err != nil {
+		if err := s.wait(h); err != nil {
 			return err
 		}
 	}
 }
 
 // wait returns when there is something to try.
-func (s *socket) wait(op string, h *half) error {
+func (s *socket) wait(h *half) error {
 	if !s.watched.Load() {
 		if err := s.giveToPoller(); err != nil {
-			return s.fault(op, err)
+			return s.fault(s.op(h), err)
 		}
 	}
 	return h.wait(func() error {
 		switch {
 		case s.state.Load()&ending != 0:
-			return s.fault(op, net.ErrClosed)
+			return s.fault(s.op(h), net.ErrClosed)
 		case h.late():
-			return s.fault(op, os.ErrDeadlineExceeded)
+			return s.fault(s.op(h), os.ErrDeadlineExceeded)
 		}
 		return nil
 	})

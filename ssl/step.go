@@ -38,9 +38,10 @@ func (c *Conn) crossed(op string, r *cshim.Result, failure *error) {
 		c.ctx.side.after(r.Events)
 	}
 	if r.Sessions {
-		before := len(c.loose.announced)
-		c.loose.announced = c.ssl.AppendAnnounced(c.loose.announced)
-		c.announcing += len(c.loose.announced) - before
+		l := c.rest.sessions()
+		before := len(l.announced)
+		l.announced = c.ssl.AppendAnnounced(l.announced)
+		c.announcing += int32(len(l.announced) - before)
 	}
 	switch {
 	case r.Status == cshim.Failed:
@@ -148,7 +149,9 @@ func (c *Conn) shookHands() {
 	c.early.accepted = c.ssl.EarlyDataAccepted()
 	clear(h.answers)
 	h.answers = nil
-	c.loose.lives = c.loose.lives[:0]
+	if l := c.rest.loose; l != nil {
+		l.lives = l.lives[:0]
+	}
 	if c.ssl.Resumes() || c.ssl.Version() == tls.VersionTLS13 && !c.host.Load().asksClient() {
 		h.heavy = false // the client's Finished is left, and no signature
 	}
@@ -217,11 +220,8 @@ func (s *toWrite) try(tr cshim.IO) (wait bool, in, out int) {
 	c.ssl.Write(tr, c.wr.buf[c.wr.n:], r)
 	c.crossed("write", r, &c.wr.failure)
 	c.wr.n += r.N
-	if r.Status == cshim.WantRead {
-		if c.moved == nil {
-			c.moved = make(chan struct{})
-		}
-		c.wr.moved = c.moved
+	if r.Status == cshim.WantRead && c.moved == nil {
+		c.moved = make(chan struct{})
 	}
 	return r.Status == cshim.WantWrite && !r.Held, r.In, r.Out
 }
@@ -254,8 +254,11 @@ func (s *toShutDown) try(tr cshim.IO) (wait bool, in, out int) {
 // announced, one after the other, and waits for it within the limits.
 func (c *Conn) announce(ctx context.Context, l limits) {
 	c.mu.Lock()
-	list := c.loose.announced
-	c.loose.announced = nil
+	var list []cshim.Session
+	if l := c.rest.loose; l != nil {
+		list = l.announced
+		l.announced = nil
+	}
 	c.mu.Unlock()
 	left := list
 	defer func() { // of a handler in place that ended this goroutine
@@ -264,7 +267,7 @@ func (c *Conn) announce(ctx context.Context, l limits) {
 		}
 		cshim.FreeSessions(left[1:])
 		c.mu.Lock()
-		if c.announcing -= len(left); c.announcing == 0 && c.stored != nil {
+		if c.announcing -= int32(len(left)); c.announcing == 0 && c.stored != nil {
 			close(c.stored)
 			c.stored = nil
 		}

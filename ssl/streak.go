@@ -8,7 +8,7 @@ package ssl
 // the time, the processor goes to another thread, and the monitor, which has found
 // something to do, looks every 20 us for the next 50 times: by then the next 10 ms
 // are over. That was a quarter of the time of a server that sends bulk data.
-type streak int
+type streak int32
 
 // Less than 10 ms, also where 16 KiB take four times as long as they do now.
 const longestStreak = 128

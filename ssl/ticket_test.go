@@ -306,7 +306,7 @@ func TestWriteDeadlineInNewHandler(t *testing.T) {
 		x.held("Write", done)
 		// The transport's first, so that the Write does not find it open yet when
 		// the handler's time is over.
-		x.s.nc.SetWriteDeadline(time.Now().Add(-time.Second))
+		x.s.NetConn().SetWriteDeadline(time.Now().Add(-time.Second))
 		x.s.SetWriteDeadline(time.Now().Add(-time.Second))
 		err := <-done
 		if !errors.Is(err, os.ErrDeadlineExceeded) || !isTimeout(err) {

@@ -29,6 +29,7 @@ type transport interface {
 	output(step) error // waits for room
 	// established ends the time in which input also sends.
 	established()
+	conn() net.Conn
 }
 
 // newTransport drives a descriptor where conn is exactly a *net.TCPConn or
@@ -53,19 +54,20 @@ func newTransport(conn net.Conn) (transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newDescriptor(raw), nil
+	return newDescriptor(conn, raw), nil
 }
 
 // descriptor lets OpenSSL read and write the socket itself: the step is the
 // poll function, so no readiness is lost between a try and a wait.
 type descriptor struct {
+	of                net.Conn
 	raw               syscall.RawConn
 	in, out           step
 	inReady, outReady func(fd uintptr) bool // made once: a closure a call would be an allocation
 }
 
-func newDescriptor(raw syscall.RawConn) *descriptor {
-	d := &descriptor{raw: raw}
+func newDescriptor(of net.Conn, raw syscall.RawConn) *descriptor {
+	d := &descriptor{of: of, raw: raw}
 	d.inReady = func(fd uintptr) bool {
 		wait, _, _ := d.in.try(cshim.IO{FD: int(fd)})
 		return !wait
@@ -89,9 +91,11 @@ func (d *descriptor) output(s step) error {
 
 func (d *descriptor) established() {}
 
+func (d *descriptor) conn() net.Conn { return d.of }
+
 // memory carries the bytes of any net.Conn through buffers that a step borrows.
 type memory struct {
-	conn      net.Conn
+	of        net.Conn
 	buf       []byte // input not consumed yet: buf[r:w]
 	r, w      int
 	eof       bool
@@ -109,7 +113,7 @@ const (
 var outputs = sync.Pool{New: func() any { return &cshim.Memory{Out: make([]byte, outputSize)} }}
 
 func newMemory(conn net.Conn) *memory {
-	return &memory{conn: conn, handshake: outputs.Get().(*cshim.Memory)}
+	return &memory{of: conn, handshake: outputs.Get().(*cshim.Memory)}
 }
 
 func (m *memory) established() {
@@ -118,6 +122,8 @@ func (m *memory) established() {
 		m.handshake, m.lent = nil, cshim.Memory{}
 	}
 }
+
+func (m *memory) conn() net.Conn { return m.of }
 
 func (m *memory) input(s step) error {
 	if m.handshake != nil && m.broken != nil {
@@ -149,7 +155,7 @@ func (m *memory) send(b []byte) error {
 		return nil
 	}
 	if m.broken == nil {
-		_, m.broken = m.conn.Write(b)
+		_, m.broken = m.of.Write(b)
 	}
 	return m.broken
 }
@@ -165,7 +171,7 @@ func (m *memory) fill() error {
 		m.w = copy(m.buf, m.buf[m.r:m.w])
 		m.r = 0
 	}
-	n, err := m.conn.Read(m.buf[m.w:])
+	n, err := m.of.Read(m.buf[m.w:])
 	m.w += n
 	switch {
 	case n > 0:
