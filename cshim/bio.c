@@ -33,21 +33,22 @@ static ssize_t receive(int fd, unsigned char *p, size_t n)
 static int bio_read(BIO *b, char *buf, int n)
 {
     sc_conn *c = BIO_get_data(b);
+    sc_io *io = c != NULL ? c->io : NULL;
     size_t have;
     ssize_t r;
 
     BIO_clear_retry_flags(b);
     if (n <= 0 || c == NULL)
         return 0;
-    have = c->in_len - c->in_pos;
+    have = io != NULL ? io->in_len - io->in_pos : 0;
     if (have > 0) {
         if (have > (size_t)n)
             have = (size_t)n;
-        memcpy(buf, c->in + c->in_pos, have);
-        c->in_pos += have;
+        memcpy(buf, io->in + io->in_pos, have);
+        io->in_pos += have;
         return (int)have;
     }
-    if (c->fd < 0) {
+    if (io == NULL || io->fd < 0) {
         if (c->eof)
             return 0;
         BIO_set_retry_read(b);
@@ -57,7 +58,7 @@ static int bio_read(BIO *b, char *buf, int n)
         BIO_set_retry_read(b);
         return -1;
     }
-    r = c->ahead_sys != 0 ? -1 : receive(c->fd, (unsigned char *)buf, (size_t)n);
+    r = c->ahead_sys != 0 ? -1 : receive(io->fd, (unsigned char *)buf, (size_t)n);
     c->drained = r < n;
     c->quiet = c->polled && c->drained;
     if (r > 0)
@@ -86,18 +87,19 @@ static _Thread_local unsigned char ahead[16 * 1024];
 
 int sc_bio_look_ahead(sc_conn *c)
 {
+    sc_io *io = c->io;
     ssize_t r;
 
     /* In init a ticket or a KeyUpdate is queued, which SSL_read sends. */
-    if (c->fd < 0 || !(c->polled ? c->quiet : c->drained) || c->in_len > 0 || SSL_has_pending(c->ssl) || SSL_in_init(c->ssl))
+    if (io->fd < 0 || !(c->polled ? c->quiet : c->drained) || io->in_len > 0 || SSL_has_pending(c->ssl) || SSL_in_init(c->ssl))
         return 1;
     if (c->quiet)
         return 0;
-    r = receive(c->fd, ahead, sizeof(ahead));
+    r = receive(io->fd, ahead, sizeof(ahead));
     c->drained = r < (ssize_t)sizeof(ahead);
     if (r > 0) {
-        c->in = ahead;
-        c->in_len = (size_t)r;
+        io->in = ahead;
+        io->in_len = (size_t)r;
     } else if (r < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             return 0;
@@ -109,12 +111,13 @@ int sc_bio_look_ahead(sc_conn *c)
 /* libssl takes all of it at once, into an empty buffer that is larger; if not, it is kept. */
 void sc_bio_keep_ahead(sc_conn *c)
 {
-    size_t left = c->in_len - c->in_pos;
+    const sc_io *io = c->io;
+    size_t left = io->in_len - io->in_pos;
     unsigned char *keep = NULL;
 
-    if (c->in == NULL || (c->in != ahead && c->in != c->rest))
+    if (io->in == NULL || (io->in != ahead && io->in != c->rest))
         return;
-    if (left > 0 && (keep = OPENSSL_memdup(c->in + c->in_pos, left)) == NULL)
+    if (left > 0 && (keep = OPENSSL_memdup(io->in + io->in_pos, left)) == NULL)
         c->ahead_sys = ENOMEM;
     OPENSSL_free(c->rest);
     c->rest = keep;
@@ -124,11 +127,14 @@ void sc_bio_keep_ahead(sc_conn *c)
 /* How much the transport takes now; 0 with c->sys set when it is broken. */
 static size_t transmit(sc_conn *c, const unsigned char *p, size_t n)
 {
+    sc_io *io = c->io;
     ssize_t r;
 
-    if (c->fd >= 0) {
+    if (io == NULL)
+        return 0;
+    if (io->fd >= 0) {
         do {
-            r = syscall(SYS_sendto, c->fd, p, n, MSG_NOSIGNAL, NULL, 0);
+            r = syscall(SYS_sendto, io->fd, p, n, MSG_NOSIGNAL, NULL, 0);
         } while (r < 0 && errno == EINTR);
         if (r >= 0)
             return (size_t)r;
@@ -136,11 +142,11 @@ static size_t transmit(sc_conn *c, const unsigned char *p, size_t n)
             c->sys = errno;
         return 0;
     }
-    if (n > c->out_cap - c->out_len)
-        n = c->out_cap - c->out_len;
+    if (n > io->out_cap - io->out_len)
+        n = io->out_cap - io->out_len;
     if (n > 0)
-        memcpy(c->out + c->out_len, p, n);
-    c->out_len += n;
+        memcpy(io->out + io->out_len, p, n);
+    io->out_len += n;
     return n;
 }
 
@@ -217,7 +223,7 @@ static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
     case BIO_CTRL_DUP:
         return 1;
     case BIO_CTRL_EOF:
-        return c != NULL && c->eof && c->in_pos == c->in_len;
+        return c != NULL && c->eof && (c->io == NULL || c->io->in_pos == c->io->in_len);
     default:
         return 0;
     }

@@ -27,7 +27,6 @@ static sc_conn *new_conn(sc_context *ctx, SSL_CTX *ssl_ctx, int server)
         sc_errors_clear();
         return NULL;
     }
-    c->fd = -1;
     c->birth = c->host = ctx;
     c->announced_end = &c->announced;
     c->ssl = SSL_new(ssl_ctx);
@@ -126,24 +125,25 @@ int sc_conn_client(sc_conn *c, const char *sni, const char *host, const char *ip
 
 /* ---- steps ---- */
 
-static void begin(sc_conn *c, sc_record *r, int fd, const unsigned char *in, size_t in_len,
-                  int eof, unsigned char *out, size_t out_cap)
+static void begin(sc_conn *c, sc_record *r, sc_io *io, int eof)
 {
     sc_errors_clear();
     memset(&c->result, 0, sizeof(c->result));
     c->slow_pulses = 0;
-    c->fd = fd;
-    c->in = c->rest != NULL ? c->rest : in;
-    c->in_len = c->rest != NULL ? c->rest_len : in_len;
-    c->in_pos = 0;
+    if (c->rest != NULL) {
+        io->in = c->rest;
+        io->in_len = c->rest_len;
+    }
+    c->io = io;
     if (eof)
         c->eof = 1;
-    c->out = out;
-    c->out_cap = out_cap;
-    c->out_len = 0;
     c->sys = 0;
     sc_session_free_list(c->dropped);
     c->dropped = NULL;
+    if (c->door != NULL && c->door->post == NULL) {
+        OPENSSL_free(c->door);
+        c->door = NULL;
+    }
     r->op = SC_OP_IO;
     r->ssl = c->ssl;
     r->conn = c;
@@ -155,16 +155,12 @@ static void end(sc_conn *c, sc_record *r)
 {
     sc_record_leave(r);
     c->result.events = r->events;
-    c->result.in = c->fd >= 0 ? (size_t)c->quiet : c->in_pos;
+    c->result.in = c->io->fd >= 0 ? (size_t)c->quiet : c->io->in_pos;
     c->quiet = 0;
-    c->result.out = c->out_len;
+    c->result.out = c->io->out_len;
     c->result.pending = c->kept_len - c->kept_pos;
-    c->fd = -1;
     sc_bio_keep_ahead(c);
-    c->in = NULL;
-    c->in_len = c->in_pos = 0;
-    c->out = NULL;
-    c->out_cap = 0;
+    c->io = NULL;
 }
 
 static void failed(sc_conn *c, int ssl_error, int sys)
@@ -251,10 +247,11 @@ void sc_conn_handshake(sc_conn *c, int fd, const unsigned char *in, size_t in_le
                        unsigned char *out, size_t out_cap, const unsigned char *answers, size_t answers_len,
                        int until, unsigned char *early, size_t early_len)
 {
+    sc_io io = { .fd = fd, .in = in, .in_len = in_len, .out = out, .out_cap = out_cap };
     sc_record r;
     int ret;
 
-    begin(c, &r, fd, in, in_len, eof, out, out_cap);
+    begin(c, &r, &io, eof);
     if (answers != NULL)
         sc_hello_answer(c, answers, answers_len);
     c->gather = 1;
@@ -289,10 +286,11 @@ static int flooded(sc_conn *c)
 void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof,
                   unsigned char *buf, size_t len)
 {
+    sc_io io = { .fd = fd, .in = in, .in_len = in_len };
     sc_record r;
     int ret;
 
-    begin(c, &r, fd, in, in_len, eof, NULL, 0);
+    begin(c, &r, &io, eof);
     if (flooded(c)) {
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
     } else if (c->early.len > 0) {
@@ -315,11 +313,12 @@ void sc_conn_read(sc_conn *c, int fd, const unsigned char *in, size_t in_len, in
 void sc_conn_peek(sc_conn *c, int fd, const unsigned char *in, size_t in_len, int eof)
 {
     unsigned char byte;
+    sc_io io = { .fd = fd, .in = in, .in_len = in_len };
     sc_record r;
     size_t n;
     int ret;
 
-    begin(c, &r, fd, in, in_len, eof, NULL, 0);
+    begin(c, &r, &io, eof);
     c->idle = 0;
     if (flooded(c)) {
         failed(c, SSL_ERROR_SYSCALL, ENOBUFS);
@@ -336,10 +335,11 @@ void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const
 {
     const unsigned char *p = buf;
     size_t some = len < MOST_WRITTEN ? len : MOST_WRITTEN;
+    sc_io io = { .fd = fd, .out = out, .out_cap = out_cap };
     sc_record r;
     int ret = 1;
 
-    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    begin(c, &r, &io, 0);
     sc_bio_push(c);
     /*
      * libssl writes a record a call; nothing new while the transport is full. Where
@@ -373,9 +373,10 @@ void sc_conn_write(sc_conn *c, int fd, unsigned char *out, size_t out_cap, const
 
 void sc_conn_flush(sc_conn *c, int fd, unsigned char *out, size_t out_cap, int release)
 {
+    sc_io io = { .fd = fd, .out = out, .out_cap = out_cap };
     sc_record r;
 
-    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    begin(c, &r, &io, 0);
     if (release)
         c->hold = 0;
     sc_bio_push(c);
@@ -388,9 +389,10 @@ void sc_conn_flush(sc_conn *c, int fd, unsigned char *out, size_t out_cap, int r
 
 void sc_conn_shutdown(sc_conn *c, int fd, unsigned char *out, size_t out_cap)
 {
+    sc_io io = { .fd = fd, .out = out, .out_cap = out_cap };
     sc_record r;
 
-    begin(c, &r, fd, NULL, 0, 0, out, out_cap);
+    begin(c, &r, &io, 0);
     c->gather = 1;
     if ((c->done || sc_early_open(c)) && !c->fatal && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0) {
         /* A queued ticket or KeyUpdate would make SSL_shutdown fail. */
@@ -431,6 +433,7 @@ unsigned sc_conn_free(sc_conn *c, int mark)
     sc_session_free_list(c->dropped);
     OPENSSL_free(c->kept);
     OPENSSL_free(c->rest);
+    OPENSSL_free(c->door);
     OPENSSL_free(c->server_name);
     OPENSSL_free(c->hello_text);
     OPENSSL_free(c->ids);

@@ -137,7 +137,7 @@ func (c *Conn) SetClient(sni, host, ip string, verify bool, offer Session) (Queu
 // filled with UntilData.
 func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte, r *Result) {
 	m := io.memory()
-	c.p.quiet = cBool(io.Quiet)
+	c.p.quiet = cFlag(io.Quiet)
 	C.step_handshake(c.number(), io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF),
 		bytesPtr(m.Out), C.size_t(len(m.Out)), bytesPtr(answers), C.size_t(len(answers)),
 		C.int(until), bytesPtr(early), C.size_t(len(early)))
@@ -147,7 +147,7 @@ func (c *Conn) Handshake(io IO, answers []byte, until Until, early []byte, r *Re
 // Read is SSL_read_ex.
 func (c *Conn) Read(io IO, buf []byte, r *Result) {
 	m := io.memory()
-	c.p.quiet = cBool(io.Quiet)
+	c.p.quiet = cFlag(io.Quiet)
 	C.step_read(c.number(), io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF),
 		bytesPtr(buf), C.size_t(len(buf)))
 	c.result(r)
@@ -156,7 +156,7 @@ func (c *Conn) Read(io IO, buf []byte, r *Result) {
 // Peek is SSL_peek_ex of a byte: it handles all that is not application data.
 func (c *Conn) Peek(io IO, r *Result) {
 	m := io.memory()
-	c.p.quiet = cBool(io.Quiet)
+	c.p.quiet = cFlag(io.Quiet)
 	C.sc_conn_peek(c.p, io.fd(), bytesPtr(m.In), C.size_t(len(m.In)), cBool(m.EOF))
 	c.result(r)
 }

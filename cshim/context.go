@@ -295,3 +295,5 @@ func cBool(b bool) C.int {
 	}
 	return 0
 }
+
+func cFlag(b bool) C.sc_flag { return C.sc_flag(cBool(b)) }

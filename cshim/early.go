@@ -64,7 +64,7 @@ func (c *Conn) EarlyDataOffered() bool { return c.p.early.offered != 0 }
 
 // AllowEarlyData is the verdict for the sessions in the answers to AppendLookups;
 // without it early data is refused.
-func (c *Conn) AllowEarlyData(ok bool) { c.p.early.allowed = cBool(ok) }
+func (c *Conn) AllowEarlyData(ok bool) { c.p.early.allowed = cFlag(ok) }
 
 // EarlyDataAccepted is SSL_get_early_data_status of the last handshake step.
 func (c *Conn) EarlyDataAccepted() bool { return c.p.early.accepted != 0 }

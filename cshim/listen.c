@@ -64,11 +64,11 @@ static void tell(post *p)
 
 static void append(post *p, sc_conn *c)
 {
-    c->door.post = p;
-    c->door.prev = p->last;
-    c->door.next = NULL;
+    c->door->post = p;
+    c->door->prev = p->last;
+    c->door->next = NULL;
     if (p->last != NULL)
-        p->last->door.next = c;
+        p->last->door->next = c;
     else
         p->first = c;
     p->last = c;
@@ -76,27 +76,27 @@ static void append(post *p, sc_conn *c)
 
 static void take_out(post *p, sc_conn *c)
 {
-    if (c->door.prev != NULL)
-        c->door.prev->door.next = c->door.next;
+    if (c->door->prev != NULL)
+        c->door->prev->door->next = c->door->next;
     else
-        p->first = c->door.next;
-    if (c->door.next != NULL)
-        c->door.next->door.prev = c->door.prev;
+        p->first = c->door->next;
+    if (c->door->next != NULL)
+        c->door->next->door->prev = c->door->prev;
     else
-        p->last = c->door.prev;
+        p->last = c->door->prev;
 }
 
 /* Go has c from here on. */
 static void give(worker *w, sc_conn *c)
 {
-    post *p = c->door.post;
+    post *p = c->door->post;
     sc_listener *l = p->l;
     sc_conn *head;
 
-    epoll_ctl(w->epoll, EPOLL_CTL_DEL, c->door.fd, NULL);
+    epoll_ctl(w->epoll, EPOLL_CTL_DEL, c->door->fd, NULL);
     take_out(p, c);
-    c->door.post = NULL;
-    c->result.events |= c->door.events;
+    c->door->post = NULL;
+    c->result.events |= c->door->events;
     atomic_fetch_add(&l->untaken, 1);
     if (p->untold == 0)
         p->untold = sc_now();
@@ -109,11 +109,11 @@ static void give(worker *w, sc_conn *c)
 /* Bytes are there, or the end of them. */
 static void advance(worker *w, sc_conn *c)
 {
-    int more = c->door.ended;  /* the end is behind what a receive takes, and not told again */
+    int more = c->door->ended;  /* the end is behind what a receive takes, and not told again */
 
     do {
-        sc_conn_handshake(c, c->door.fd, NULL, 0, 0, NULL, 0, NULL, 0, SC_UNTIL_DONE, NULL, 0);
-        c->door.events |= c->result.events;
+        sc_conn_handshake(c, c->door->fd, NULL, 0, 0, NULL, 0, NULL, 0, SC_UNTIL_DONE, NULL, 0);
+        c->door->events |= c->result.events;
         if (c->result.status != SC_WANT_READ || c->result.pending > 0 || c->result.write_sys != 0
             || c->announced != NULL) {
             give(w, c);
@@ -161,19 +161,23 @@ static void enter(worker *w, post *p, int fd, const struct sockaddr_storage *pee
 {
     struct epoll_event e = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
     sc_listener *l = p->l;
-    sc_conn *c = sc_conn_accepted(l->context, l->ctx);
+    sc_door *d = OPENSSL_zalloc(sizeof(*d));
+    sc_conn *c = d != NULL ? sc_conn_accepted(l->context, l->ctx) : NULL;
 
     if (c == NULL || c->ssl == NULL) {  /* no memory */
         sc_conn_discard(c);
+        OPENSSL_free(d);
         close(fd);
         return;
     }
-    c->door.kind = SC_SOURCE_CONN;
-    c->door.fd = fd;
-    memcpy(c->door.peer, peer, sizeof(c->door.peer));
-    c->door.ends = l->timeout > 0 ? sc_now() + l->timeout : INT64_MAX;
+    c->door = d;
+    d->conn = c;
+    d->kind = SC_SOURCE_CONN;
+    d->fd = fd;
+    memcpy(d->peer, peer, sizeof(d->peer));
+    d->ends = l->timeout > 0 ? sc_now() + l->timeout : INT64_MAX;
     append(p, c);
-    e.data.ptr = &c->door;
+    e.data.ptr = d;
     if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &e) != 0) {
         c->sys = errno;
         sc_conn_failed(c, SSL_ERROR_SYSCALL);
@@ -256,14 +260,14 @@ static int look_after(worker *w)
         }
         if (t == 0 && (p->first != NULL || p->paused))
             t = sc_now();
-        while (p->first != NULL && p->first->door.ends <= t) {
+        while (p->first != NULL && p->first->door->ends <= t) {
             p->first->result.status = SC_LATE;
             give(w, p->first);
         }
         if (p->paused && may_resume(p, t))
             resume_post(w, p);
-        if (p->first != NULL && p->first->door.ends < soonest)
-            soonest = p->first->door.ends;
+        if (p->first != NULL && p->first->door->ends < soonest)
+            soonest = p->first->door->ends;
         if (p->paused && p->resumes != 0 && p->resumes < soonest)
             soonest = p->resumes;
         if (p->untold != 0)
@@ -304,7 +308,7 @@ static void *work(void *arg)
                 post *p = d->post;
 
                 d->ended |= (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-                advance(w, sc_conn_of_door(d));
+                advance(w, d->conn);
                 tell_late(p);
             } else if (kind == SC_SOURCE_POST) {
                 accept_some(w, events[i].data.ptr);

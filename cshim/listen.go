@@ -73,6 +73,6 @@ func (l *Listener) Free() Events { return Events(C.sc_listener_free(l.p)) }
 // Accepted returns the descriptor, the address (struct sockaddr) of the peer, and whether its end
 // came or an error. It does not cross.
 func (c *Conn) Accepted() (fd int, peer [PeerSize]byte, ended bool) {
-	d := &c.p.door
+	d := c.p.door
 	return int(d.fd), *(*[PeerSize]byte)(unsafe.Pointer(&d.peer)), d.ended != 0
 }

@@ -22,7 +22,7 @@ func StartPool(threads, event int) (ok bool) {
 // data of the caller's. No method of c but StepResult may be called until
 // TakeSteps returned its tag.
 func (c *Conn) SubmitHandshake(io IO, answers []byte, until Until, tag uint32) {
-	c.p.quiet = cBool(io.Quiet)
+	c.p.quiet = cFlag(io.Quiet)
 	C.sc_pool_submit(c.p, C.int(io.FD), C.int(until), C.uint32_t(tag), bytesPtr(answers), C.size_t(len(answers)))
 }
 
@@ -65,6 +65,6 @@ const (
 // read and all that it asks for was answered, if the rest is not theirs. It does
 // not cross.
 func (c *Conn) SetShare(s Share) {
-	c.p.step.in_place = C.int(s)
+	c.p.step.in_place = C.sc_flag(s)
 	c.p.step.heavy = 0
 }

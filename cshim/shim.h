@@ -245,14 +245,17 @@ typedef struct sc_lookup {
     SSL_SESSION *decoded;      /* owned: der as it was judged, for the first use */
 } sc_lookup;
 
+/* Conditions are of this type: there is a connection for each client. */
+typedef unsigned char sc_flag;
+
 /* The early data of a connection. */
 typedef struct sc_early {
-    int offered;               /* the ClientHello has the extension */
-    int allowed;               /* set by Go with the answers to the lookups */
-    int accepted;
-    int ended;                 /* server: SSL_read_early_data said so */
+    sc_flag offered;           /* the ClientHello has the extension */
+    sc_flag allowed;           /* set by Go with the answers to the lookups */
+    sc_flag accepted;
+    sc_flag ended;             /* server: SSL_read_early_data said so */
+    uint32_t cap, len, pos;
     unsigned char *data;       /* owned; read and not taken yet: data[pos..len] */
-    size_t cap, len, pos;
 } sc_early;
 
 typedef struct sc_result {
@@ -277,8 +280,8 @@ typedef struct sc_step {
     struct sc_conn *next;      /* in its queue, or of those done */
     int fd, until;
     uint32_t tag;              /* Go's */
-    int in_place;              /* what of what comes after the ClientHello, SC_ALL and so on; the rest is for the pool */
-    int heavy;                 /* it stands at the ClientHello, as the rest is not made here */
+    sc_flag in_place;          /* what of what comes after the ClientHello, SC_ALL and so on; the rest is for the pool */
+    sc_flag heavy;             /* it stands at the ClientHello, as the rest is not made here */
 } sc_step;
 
 struct post;
@@ -292,6 +295,7 @@ enum { SC_PEER = 28 };         /* bytes of a struct sockaddr_in6 */
 typedef struct sc_door {
     int kind;
     int fd;                    /* owned, until Go has it */
+    struct sc_conn *conn;
     struct post *post;         /* NULL when it was given */
     struct sc_conn *prev, *next;
     int64_t ends;              /* the time for the handshake, of sc_now */
@@ -300,44 +304,48 @@ typedef struct sc_door {
     unsigned char peer[SC_PEER];
 } sc_door;
 
+/* The transport during a step: a descriptor, or borrowed memory. */
+typedef struct sc_io {
+    int fd;                    /* or -1 */
+    const unsigned char *in;
+    size_t in_len, in_pos;
+    unsigned char *out;
+    size_t out_cap, out_len;
+} sc_io;
+
 typedef struct sc_conn {
     SSL *ssl;                  /* owned */
     sc_step step;
-    sc_door door;
+    sc_door *door;             /* owned, until the first step that Go makes */
     sc_context *birth;         /* borrowed: the SSL holds its SSL_CTX, which holds it */
     sc_context *host;          /* borrowed in the same way: in force, birth or chosen by the ClientHello */
-    int hello_seen;
-    int host_chosen;           /* negative: refused */
     unsigned char *hello_text; /* owned; what the choice looks at, until it is made */
     size_t hello_text_len;
     unsigned char *ids;        /* owned; for the next sessions */
     size_t ids_len;
     int64_t origin;            /* when the full handshake was that the offered session goes back to, or 0 */
-    /* The transport during a step: a descriptor, or borrowed memory. */
-    int fd;
-    const unsigned char *in;
-    size_t in_len, in_pos;
-    unsigned char *out;
-    size_t out_cap, out_len;
-    int eof;                   /* the transport's input ended */
-    int quiet;                 /* a step's: the descriptor has nothing, so it is not asked */
-    int drained;               /* the last receive took all that the descriptor had */
+    sc_io *io;                 /* borrowed, during a step; or NULL */
     int ahead_sys;             /* errno of a receive that looked ahead, not reported yet */
+    int sys;                   /* errno of a failed transport call in this step */
     unsigned char *rest;       /* owned; what looking ahead received and libssl did not take, or NULL */
     size_t rest_len;
-    int polled;                /* Go knows when the descriptor has something */
-    int idle;                  /* polled, and the last SSL_read left nothing in the SSL */
-    int sys;                   /* errno of a failed transport call in this step */
     /* Encrypted bytes that OpenSSL wrote and the transport did not take yet. */
     unsigned char *kept;
     size_t kept_cap, kept_len, kept_pos;
-    int hold;                  /* a session was announced: keep all until released */
-    int gather;                /* inside a handshake: a flight is one write */
-    int done;                  /* the handshake finished */
+    sc_flag hello_seen;
+    signed char host_chosen;   /* negative: refused */
+    sc_flag eof;               /* the transport's input ended */
+    sc_flag quiet;             /* a step's: the descriptor has nothing, so it is not asked */
+    sc_flag drained;           /* the last receive took all that the descriptor had */
+    sc_flag polled;            /* Go knows when the descriptor has something */
+    sc_flag idle;              /* polled, and the last SSL_read left nothing in the SSL */
+    sc_flag hold;              /* a session was announced: keep all until released */
+    sc_flag gather;            /* inside a handshake: a flight is one write */
+    sc_flag done;              /* the handshake finished */
+    sc_flag resumes;           /* what the steps so far made is a resumption */
+    sc_flag fatal;             /* a fatal alert was sent or received */
     int version;               /* of the protocol, once decided, or 0 */
-    int resumes;               /* what the steps so far made is a resumption */
     int slow_pulses;           /* of the last step */
-    int fatal;                 /* a fatal alert was sent or received */
     char *server_name;         /* owned; of the ClientHello */
     sc_lookup *lookup;         /* owned, until the handshake ends: lookup[0..lookups] */
     int lookups;
@@ -520,10 +528,6 @@ void sc_listener_close(sc_listener *l);
 unsigned sc_listener_free(sc_listener *l);
 /* As sc_conn_new, for a server. */
 sc_conn *sc_conn_accepted(sc_context *c, SSL_CTX *ctx);
-static inline sc_conn *sc_conn_of_door(sc_door *d)
-{
-    return (sc_conn *)((char *)d - offsetof(sc_conn, door));
-}
 
 /* pool.c: handshake steps on a descriptor, on threads of our own. */
 /* Starts the threads, once; event, an eventfd, is kept, and tells of steps done. 0: no thread. */

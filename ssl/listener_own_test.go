@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -52,16 +51,6 @@ func eachListener(t *testing.T, change func(*Config), f func(t *testing.T, l *Li
 			}
 			f(t, l, ctx)
 		})
-	}
-}
-
-// awaits waits until something is so.
-func awaits(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("it is not so that %s", what)
-		}
 	}
 }
 
@@ -366,7 +355,7 @@ func TestDoorBackpressure(t *testing.T) {
 		}
 		nc.Close()
 	}
-	awaits(t, "C pauses", func() bool { return d.c.Untaken() >= 1024 })
+	eventually(t, "C pauses", func() bool { return d.c.Untaken() >= 1024 })
 	time.Sleep(50 * time.Millisecond)
 	if n := d.c.Untaken(); n > 1024+64 {
 		t.Errorf("%d were given, and nobody accepts", n)
@@ -476,40 +465,6 @@ func TestSocketShared(t *testing.T) {
 			t.Errorf("there is an event: %#x", e.Events)
 		}
 	}
-}
-
-// A forgotten Conn of a Listener is freed, and its descriptor closed.
-func TestOwnListenerForgotten(t *testing.T) {
-	eachListener(t, nil, func(t *testing.T, l *Listener, _ *Context) {
-		before := cshim.ReadGauges().Conns
-		dialed := dialTo(t, l, tls.VersionTLS13)
-		func() {
-			nc, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := nc.Write([]byte("x")); err != nil {
-				t.Error(err)
-			}
-		}()
-		forgottenOnPurpose.Add(1)
-		c := <-dialed
-		if c == nil {
-			t.FailNow()
-		}
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
-		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		awaits(t, "the descriptor is closed", func() bool {
-			runtime.GC()
-			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-			_, err := c.Read(make([]byte, 1))
-			return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
-		})
-		awaits(t, "its SSL is freed", func() bool { return cshim.ReadGauges().Conns <= before+1 })
-	})
 }
 
 // Sessions that such a handshake makes are announced before their tickets leave.
