@@ -75,8 +75,8 @@ type (
 		refused           error    // by GetConfigForClient: the next step fails
 		slot              bool     // has a slot of the gate
 		until             cshim.Until
-		end               time.Time // of the running call, or zero
-		early             []byte    // to be filled
+		timeout                  // of the running call; its end is zero if there is none
+		early             []byte // to be filled
 		begun             bool
 		given             bool // by a door: a step was made, and its result is there
 		needSlot          bool

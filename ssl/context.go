@@ -39,6 +39,7 @@ type Context struct {
 	hosts    hostTrust
 	versions [2]uint16
 	timeout  time.Duration
+	running  *timeouts
 	gated    bool
 
 	maxEarlyData   uint32
@@ -77,6 +78,7 @@ func NewContext(cfg Config) (*Context, error) {
 	if c.timeout == 0 {
 		c.timeout = defaultHandshakeTimeout
 	}
+	c.running = &timeouts{each: c.timeout}
 	c.side = newSide(c, cb, newHandlerOptions(cfg.LookupTimeout, cfg.StoreTimeout, cfg.OnHandlerPanic))
 	shim, q, ok := cshim.NewContext(c.side)
 	if !ok {

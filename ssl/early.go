@@ -114,7 +114,7 @@ func (c *Conn) EarlyData(ctx context.Context) (*EarlyData, error) {
 		return &EarlyData{c}, nil
 	}
 	h.until = cshim.UntilEarly
-	err = c.advance(ctx, 0)
+	err = c.advance(ctx, false)
 	h.until = cshim.UntilDone
 	if err != nil {
 		return nil, err
@@ -133,6 +133,11 @@ func (c *Conn) begin(op string, ctx context.Context, past *deadline) (*handshake
 	h := c.hs.Load()
 	if h == nil {
 		return nil, nil
+	}
+	select {
+	case h.running <- struct{}{}:
+		return h, nil
+	default:
 	}
 	var late <-chan struct{}
 	if past != nil {
@@ -184,7 +189,7 @@ func (e *EarlyData) Read(b []byte) (int, error) {
 		defer func(begin time.Time) { c.early.wait = max(c.early.wait-time.Since(begin), 1) }(time.Now())
 	}
 	h.until, h.early = cshim.UntilData, b
-	err = c.advance(ctx, 0)
+	err = c.advance(ctx, false)
 	h.until, h.early = cshim.UntilDone, nil
 	switch n := h.result.N; {
 	case err != nil:

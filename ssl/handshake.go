@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
@@ -19,10 +18,7 @@ func (c *Conn) Handshake() error {
 	if c.established.Load() {
 		return c.result
 	}
-	within := time.Duration(0)
-	if c.server {
-		within = max(c.ctx.timeout, 0)
-	}
+	timed := c.server && c.ctx.timeout > 0
 	h := c.hs.Load()
 	if h == nil {
 		return c.result // it has just ended
@@ -33,13 +29,13 @@ func (c *Conn) Handshake() error {
 		if c.established.Load() {
 			return c.result
 		}
-		return c.advance(context.Background(), within)
+		return c.advance(context.Background(), timed)
 	default:
 	}
 	ctx := context.Background()
-	if within > 0 {
+	if timed {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, within)
+		ctx, cancel = context.WithTimeout(ctx, c.ctx.timeout)
 		defer cancel()
 	}
 	return c.HandshakeContext(ctx)
@@ -57,40 +53,32 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 		return err
 	}
 	// Whoever waits here for another goroutine's handshake has its own limits.
-	h := c.hs.Load()
-	if h == nil {
-		return c.result
-	}
-	select {
-	case h.running <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.closed.wait():
-		return net.ErrClosed
+	h, err := c.begin("handshake", ctx, nil)
+	if err != nil {
+		return err
 	}
 	defer h.yield()
 	if c.established.Load() {
 		return c.result
 	}
-	return c.advance(ctx, 0)
+	return c.advance(ctx, false)
 }
 
-// advance runs the handshake as far as hs.until says, within ctx and, unless it
-// is 0, a time; the caller holds the token, and has seen that it has not ended.
-func (c *Conn) advance(ctx context.Context, within time.Duration) error {
+// advance runs the handshake as far as hs.until says, within ctx and, if timed, the
+// Context's time; the caller holds the token, and has seen that it has not ended.
+func (c *Conn) advance(ctx context.Context, timed bool) error {
 	h := c.hs.Load()
-	var timer *handshakeTimer
-	h.end = time.Time{}
-	if within > 0 {
-		h.end = time.Now().Add(within)
-		timer = startTimer(c.NetConn(), within)
+	if timed {
+		c.ctx.running.start(&h.timeout, c.NetConn())
+	} else {
+		h.end = time.Time{}
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() { c.NetConn().Close() })
 	}
 	err := c.handshake(ctx)
-	late := timer != nil && !timer.stop()
+	late := timed && !c.ctx.running.stop(&h.timeout)
 	switch {
 	case !stop():
 		err = ctx.Err()
@@ -112,37 +100,6 @@ func (c *Conn) advance(ctx context.Context, within time.Duration) error {
 	c.mu.Unlock()
 	c.hs.Store(nil)
 	return err
-}
-
-// A handshakeTimer closes a transport when its time is over.
-type handshakeTimer struct {
-	timer *time.Timer
-	nc    net.Conn
-}
-
-// timers are those that do not run: they never did what they are for.
-var timers sync.Pool
-
-func startTimer(nc net.Conn, d time.Duration) *handshakeTimer {
-	t, _ := timers.Get().(*handshakeTimer)
-	if t == nil {
-		t = &handshakeTimer{nc: nc}
-		t.timer = time.AfterFunc(d, func() { t.nc.Close() })
-		return t
-	}
-	t.nc = nc
-	t.timer.Reset(d)
-	return t
-}
-
-// stop says whether the time was not over.
-func (t *handshakeTimer) stop() bool {
-	if !t.timer.Stop() {
-		return false
-	}
-	t.nc = nil
-	timers.Put(t)
-	return true
 }
 
 // handshake makes steps until one ends it, or is as far as it should go.

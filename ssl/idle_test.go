@@ -20,7 +20,8 @@ import (
 const (
 	idleConns    = 500
 	mostStack    = 3000 // bytes a connection: one of 2 KiB, or else of 4
-	mostIdleHeap = 1700 // bytes a connection, with what Go needs for a goroutine that waits
+	ownFrames    = 160
+	mostIdleHeap = 1200 // bytes a connection, with what Go needs for a goroutine that waits
 )
 
 func init() { testProcesses["idle"] = runIdleServer }
@@ -41,11 +42,7 @@ func runIdleServer() {
 			if err != nil {
 				return
 			}
-			go func() {
-				var b [1]byte
-				c.Read(b[:])
-				c.Close()
-			}()
+			go readIdle(c)
 		}
 	}()
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -62,6 +59,20 @@ func runIdleServer() {
 	}
 	os.Exit(0)
 }
+
+// readIdle has as much in its frame as a program may have below Read.
+//
+//go:noinline
+func readIdle(c net.Conn) {
+	var own [ownFrames]byte
+	touchOwn(&own)
+	c.Read(make([]byte, 1))
+	c.Close()
+	touchOwn(&own)
+}
+
+//go:noinline
+func touchOwn(*[ownFrames]byte) {}
 
 func TestIdleConnection(t *testing.T) {
 	// No collection before all are there: after one, Go begins with stacks of the mean size.
