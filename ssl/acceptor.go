@@ -35,8 +35,20 @@ func (a *acceptor) Addr() net.Addr { return a.addr }
 // Close ends Accept.
 func (a *acceptor) Close() error { return a.s.Close() }
 
-// Accept returns a *socket.
+// Accept returns a *socket, which is for who calls a Listener's own Accept, or has put
+// another Listener around it.
 func (a *acceptor) Accept() (net.Conn, error) {
+	s, err := a.next()
+	if err != nil {
+		return nil, err
+	}
+	fd := s.fd
+	runtime.AddCleanup(s, func(r *readiness) { r.close(fd) }, s.readiness)
+	return s, nil
+}
+
+// next is Accept for who owns the socket.
+func (a *acceptor) next() (*socket, error) {
 	for {
 		fd, peer, err := a.accept()
 		switch err {

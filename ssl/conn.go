@@ -188,13 +188,13 @@ func newConn(op string, nc net.Conn, ctx *Context, server bool, o *ClientOptions
 	if !ok {
 		return nil, opError(op, q)
 	}
-	c.keep()
 	if !server {
 		if err := c.setClient(o); err != nil {
 			c.free(true)
 			return nil, err
 		}
 	}
+	c.keep()
 	return c, nil
 }
 
@@ -204,20 +204,16 @@ func newHandshakeStep() *handshakeStep { return &handshakeStep{running: make(cha
 func makeConn(tr transport, ctx *Context, server bool) *Conn {
 	c := &Conn{ctx: ctx, tr: tr, server: server, rest: &remains{side: ctx.side}}
 	c.host.Store(ctx)
-	switch tr := tr.(type) {
-	case *memory:
-		c.throughMemory = true
-	case *socket:
-		if tr.owner == nil { // else this is a Conn over the NetConn of another one
-			tr.owner, c.rest.fd, c.rest.socket = c, tr.fd, tr.readiness
-		}
-	}
+	_, c.throughMemory = tr.(*memory)
 	return c
 }
 
 // keep sees to what a Conn that is forgotten leaves.
 func (c *Conn) keep() {
 	c.rest.ssl = c.ssl
+	if s, ok := c.tr.(*socket); ok && s.owner == nil { // else it is the NetConn of another Conn
+		s.owner, c.rest.fd, c.rest.socket = c, s.fd, s.readiness
+	}
 	c.cleanup = runtime.AddCleanup(c, (*remains).free, c.rest)
 }
 

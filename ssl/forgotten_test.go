@@ -4,9 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -41,7 +41,7 @@ func TestOwnListenerForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the descriptor is closed", func() bool {
-			runtime.GC()
+			collect()
 			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 			_, err := c.Read(make([]byte, 1))
 			return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
@@ -154,4 +154,127 @@ func TestForgottenListener(t *testing.T) {
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
+}
+
+// descriptors counts those of this process, once as few are left as there may be.
+func descriptors(most int) (n int) {
+	for range 200 {
+		collect()
+		list, _ := os.ReadDir("/proc/self/fd")
+		if n = len(list); n <= most {
+			break
+		}
+	}
+	return n
+}
+
+type wrappedListener struct{ net.Listener }
+
+func (w wrappedListener) Accept() (net.Conn, error) {
+	nc, err := w.Listener.Accept()
+	return struct{ net.Conn }{nc}, err
+}
+
+// Whatever becomes of a connection, its descriptor is closed in the end.
+func TestForgottenDescriptors(t *testing.T) {
+	closed := newContext(t, serverConfig())
+	closed.Close()
+	accept := func(t *testing.T, l *Listener) net.Conn {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	for _, test := range []struct {
+		name string
+		wrap bool // the program has put its own Listener around ours
+		// forget takes a connection of l, and says how many Conns it has forgotten.
+		forget func(t *testing.T, l *Listener) (conns int64)
+	}{
+		{"no Conn was made", false, func(t *testing.T, l *Listener) int64 {
+			accept(t, l)
+			return 0
+		}},
+		{"a Listener around it", true, func(t *testing.T, l *Listener) int64 {
+			if _, err := l.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			return 1
+		}},
+		{"Server failed before", false, func(t *testing.T, l *Listener) int64 {
+			nc := accept(t, l)
+			if _, err := Server(nc, closed); !errors.Is(err, ErrContextClosed) {
+				t.Errorf("Server with a closed Context: %v", err)
+			}
+			if _, err := Server(nc, l.ctx); err != nil {
+				t.Fatal(err)
+			}
+			return 1
+		}},
+		{"Client failed before", false, func(t *testing.T, l *Listener) int64 {
+			nc := accept(t, l)
+			if _, err := Client(nc, l.ctx, &ClientOptions{ServerName: "no name"}); err == nil {
+				t.Error("Client took the name")
+			}
+			if _, err := Server(nc, l.ctx); err != nil {
+				t.Fatal(err)
+			}
+			return 1
+		}},
+		{"SyscallConn's function panicked", false, func(t *testing.T, l *Listener) int64 {
+			nc, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := nc.(*Conn).NetConn().(syscall.Conn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range []func(func(uintptr) bool) error{raw.Read, raw.Write} {
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Error("no panic")
+						}
+					}()
+					call(func(uintptr) bool { panic("on purpose") })
+				}()
+			}
+			nc.Close()
+			return 0
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := ownListeners[1].config()
+			cfg.Verify = VerifyNone
+			l, err := Listen("tcp", "127.0.0.1:0", newContext(t, cfg))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if test.wrap {
+				l.Listener = wrappedListener{l.Listener}
+			}
+			one := func() {
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				forgottenOnPurpose.Add(test.forget(t, l))
+			}
+			one() // what stays open once it was needed
+			for range 20 {
+				collect()
+			}
+			before := descriptors(math.MaxInt)
+			for range 5 {
+				one()
+			}
+			if n := descriptors(before); n > before {
+				t.Errorf("%d descriptors of 5 are left", n-before)
+			}
+		})
+	}
 }

@@ -70,6 +70,7 @@ func (c *Conn) advance(ctx context.Context, timed bool) error {
 	h := c.hs.Load()
 	if timed {
 		c.ctx.running.start(&h.timeout, c.NetConn())
+		defer c.ctx.running.stop(&h.timeout) // of a handler in place that ended this goroutine
 	} else {
 		h.end = time.Time{}
 	}

@@ -88,7 +88,7 @@ func (l *Listener) own() {
 
 // Accept returns the next connection, a *Conn.
 func (l *Listener) Accept() (net.Conn, error) {
-	nc, err := l.Listener.Accept()
+	nc, err := l.next()
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,18 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (l *Listener) next() (net.Conn, error) {
+	a, ok := l.Listener.(*acceptor)
+	if !ok {
+		return l.Listener.Accept()
+	}
+	s, err := a.next()
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Dial connects and handshakes; see DialContext.

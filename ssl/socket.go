@@ -278,9 +278,22 @@ func (r rawSocket) Control(f func(fd uintptr)) error {
 	return nil
 }
 
+// try gives the descriptor back if f panics, or ends its goroutine.
+func (r rawSocket) try(f func(fd uintptr) (done bool), fd int) (done bool) {
+	returned := false
+	defer func() {
+		if !returned {
+			r.s.leave()
+		}
+	}()
+	done = f(uintptr(fd))
+	returned = true
+	return done
+}
+
 func (r rawSocket) Read(f func(fd uintptr) (done bool)) error {
 	return r.s.input(stepFunc(func(io cshim.IO) (wait bool, left, _ int) {
-		if f(uintptr(io.FD)) {
+		if r.try(f, io.FD) {
 			return false, 0, 0
 		}
 		return true, 1, 0
@@ -288,7 +301,7 @@ func (r rawSocket) Read(f func(fd uintptr) (done bool)) error {
 }
 
 func (r rawSocket) Write(f func(fd uintptr) (done bool)) error {
-	return r.s.output(stepFunc(func(io cshim.IO) (wait bool, _, _ int) { return !f(uintptr(io.FD)), 0, 0 }))
+	return r.s.output(stepFunc(func(io cshim.IO) (wait bool, _, _ int) { return !r.try(f, io.FD), 0, 0 }))
 }
 
 func (s *socket) LocalAddr() net.Addr {

@@ -1,11 +1,15 @@
 package ssl
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/sessioncb/openssl/sessioncb"
 )
 
 // Those that end in time leave the list, wherever they are in it, and the others are
@@ -58,4 +62,67 @@ func TestTimeouts(t *testing.T) {
 	if _, err := peer.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("one after a pause was not closed: %v", err)
 	}
+}
+
+// exitingStore's first lookup ends the goroutine that it is made on.
+type exitingStore struct {
+	*store
+	exits bool
+}
+
+func (s *exitingStore) Immediate() bool { return true }
+
+func (s *exitingStore) GetSession(ctx context.Context, c sessioncb.Conn, id []byte) (sessioncb.Answer, error) {
+	if s.exits {
+		s.exits = false
+		goexit()
+	}
+	return s.store.GetSession(ctx, c, id)
+}
+
+// A handler in place that ends the handshake's goroutine takes it out of the list, and
+// the next call goes on.
+func TestTimeoutOfGoroutineThatEnded(t *testing.T) {
+	st := &exitingStore{store: newStore()}
+	cfg := serverConfig()
+	cfg.SessionCallbacks = sessioncb.Callbacks{New: st, Get: st, Remove: st}
+	cfg.SessionCacheMode, cfg.Tickets, cfg.NumTickets = CacheExternal, TicketsStateful, 1
+	cfg.HandshakeTimeout = 300 * time.Millisecond
+	server := newContext(t, cfg)
+	client, got := newClient(t, tls.VersionTLS13)
+	s, c := connect(t, server, client, nil, func(c net.Conn) net.Conn { return c })
+	exchange(t, s, c)
+	c.Close()
+	s.Close()
+
+	st.exits = true
+	a, b := sockets(t)
+	s, err := Server(b, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if c, err = Client(a, client, &ClientOptions{ServerName: "localhost", Session: got.last(t)}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	shook := make(chan error, 1)
+	go func() { shook <- c.Handshake() }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.Handshake() }()
+	<-ended
+	if st.exits {
+		t.Fatal("the handler was not called")
+	}
+	if server.running.first != nil {
+		t.Error("it is in the list")
+	}
+	if err := s.Handshake(); err != nil || !s.ConnectionState().DidResume {
+		t.Errorf("the handshake that goes on: %v, resumed %v", err, s.ConnectionState().DidResume)
+	}
+	if err := <-shook; err != nil {
+		t.Error(err)
+	}
+	time.Sleep(2 * cfg.HandshakeTimeout)
+	exchange(t, s, c)
 }
