@@ -405,32 +405,6 @@ func TestHTTPSilentClient(t *testing.T) {
 	}
 }
 
-// The handshake that ends by HandshakeTimeout says so; ConnectionState does
-// not report a connection that has none.
-func TestHandshakeTimeout(t *testing.T) {
-	for _, tr := range transports {
-		t.Run(tr.name, func(t *testing.T) {
-			cfg := serverConfig()
-			cfg.HandshakeTimeout = 50 * time.Millisecond
-			_, b := sockets(t)
-			s, err := Server(tr.wrap(b), newContext(t, cfg))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			if st := s.ConnectionState(); st.HandshakeComplete || st.Version != 0 {
-				t.Errorf("ConnectionState %+v", st)
-			}
-			if err := s.Handshake(); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Handshake: %v", err)
-			}
-			if _, err := s.Read(make([]byte, 1)); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Read: %v", err)
-			}
-		})
-	}
-}
-
 // ownClient is net/http over Conns of a client context.
 func ownClient(t *testing.T, ctx *Context, wrap func(net.Conn) net.Conn) *http.Client {
 	t.Helper()

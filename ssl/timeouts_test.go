@@ -64,6 +64,32 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// The handshake that ends by HandshakeTimeout says so; ConnectionState does
+// not report a connection that has none.
+func TestHandshakeTimeout(t *testing.T) {
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			cfg := serverConfig()
+			cfg.HandshakeTimeout = 50 * time.Millisecond
+			_, b := sockets(t)
+			s, err := Server(tr.wrap(b), newContext(t, cfg))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if st := s.ConnectionState(); st.HandshakeComplete || st.Version != 0 {
+				t.Errorf("ConnectionState %+v", st)
+			}
+			if err := s.Handshake(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Handshake: %v", err)
+			}
+			if _, err := s.Read(make([]byte, 1)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Read: %v", err)
+			}
+		})
+	}
+}
+
 // exitingStore's first lookup ends the goroutine that it is made on.
 type exitingStore struct {
 	*store
