@@ -18,10 +18,10 @@ import (
 type visitor struct {
 	t   testing.TB
 	ctx *ssl.Context
-	end []byte // the last connection's session, encoded
 
-	mu   sync.Mutex
+	mu   sync.Mutex // connections may be at once
 	list []*ssl.Session
+	end  []byte // the last connection's session, encoded
 }
 
 // visitorConfig is what a visitor is made of; name is that of a file
@@ -96,8 +96,11 @@ func (v *visitor) over(nc net.Conn, name string, offer *ssl.Session) (tls.Connec
 		return state, err
 	}
 	if s := c.Session(); s != nil {
-		v.end = marshal(v.t, s)
+		end := marshal(v.t, s)
 		s.Close()
+		v.mu.Lock()
+		v.end = end
+		v.mu.Unlock()
 	}
 	_, err = c.Write([]byte("x"))
 	return state, err
