@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -79,8 +78,8 @@ type countReport struct {
 	Visits, Resumed, CallbackHits int64
 }
 
-// runCountedServer is the process. It says its address, serves the number of
-// connections that it is told, and says what they cost.
+// runCountedServer is the process. It says its address, serves the connections,
+// and says what they cost.
 func runCountedServer() {
 	var o countedServer
 	check(json.Unmarshal([]byte(os.Getenv("SESSIONCB_TEST_COUNTS")), &o))
@@ -108,10 +107,7 @@ func runCountedServer() {
 	check(err)
 	fmt.Println(l.Addr())
 	c := &counter{o: o, marks: marks, report: countReport{Least: map[string]opCost{}}}
-	var visits int
-	_, err = fmt.Scan(&visits)
-	check(err)
-	for i := range visits {
+	for i := range countedVisits + 1 {
 		nc, err := l.Accept()
 		check(err)
 		// The first makes sessions, and what is made once in a process.
@@ -250,31 +246,7 @@ func countCosts(t testing.TB, o countedServer, under ...string) countReport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(under, os.Args[0])
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=counts", "SESSIONCB_TEST_COUNTS="+string(text))
-	if len(under) > 0 {
-		cmd.Env = append(cmd.Env, "ASAN_OPTIONS=detect_leaks=0") // LeakSanitizer cannot work under strace
-	}
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer in.Close()
-	var addr string
-	if _, err := fmt.Fscanln(out, &addr); err != nil {
-		t.Fatalf("the server process did not start: %v", err)
-	}
-	fmt.Fprintln(in, countedVisits+1)
+	addr, ask := startTestProcessUnder(t, under, "counts", "SESSIONCB_TEST_COUNTS="+string(text))
 
 	var is []Certificate
 	if o.Mutual {
@@ -288,9 +260,11 @@ func countCosts(t testing.TB, o countedServer, under ...string) countReport {
 			offer = got.last(t)
 		}
 	}
+	var said []byte
+	ask(&said)
 	var r countReport
-	if err := json.NewDecoder(out).Decode(&r); err != nil {
-		t.Fatalf("the server process is gone: %v", err)
+	if err := json.Unmarshal(said, &r); err != nil {
+		t.Fatal(err)
 	}
 	want := int64(0)
 	if o.Resumed {

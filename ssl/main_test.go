@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,9 +47,16 @@ func TestMain(m *testing.M) {
 
 // startTestProcess runs the process of that name until the test ends. Its first line
 // is its address; ask has it say a line more, and reads the values in it.
-func startTestProcess(t *testing.T, name string, env ...string) (addr string, ask func(values ...any)) {
+func startTestProcess(t testing.TB, name string, env ...string) (addr string, ask func(values ...any)) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return startTestProcessUnder(t, nil, name, env...)
+}
+
+// startTestProcessUnder is startTestProcess under a program that looks on.
+func startTestProcessUnder(t testing.TB, under []string, name string, env ...string) (addr string, ask func(values ...any)) {
+	t.Helper()
+	args := append(slices.Clip(under), os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(append(os.Environ(), "SESSIONCB_TEST_PROCESS="+name), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

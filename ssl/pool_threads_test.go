@@ -1,14 +1,11 @@
 package ssl
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,22 +70,7 @@ func runCrowdServer() {
 // crowd has the server process make all handshakes at once.
 func crowd(t *testing.T, fault string) (threads, procs, pool, steps int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "SESSIONCB_TEST_PROCESS=crowd", "SESSIONCB_TEST_FAULT="+fault)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() {
-		t.Fatal("the server process did not start")
-	}
-	addr := lines.Text()
+	addr, ask := startTestProcess(t, "crowd", "SESSIONCB_TEST_FAULT="+fault)
 	client, _ := newClient(t, only12)
 	var wg sync.WaitGroup
 	for range crowdClients {
@@ -105,12 +87,7 @@ func crowd(t *testing.T, fault string) (threads, procs, pool, steps int) {
 		})
 	}
 	wg.Wait()
-	if !lines.Scan() {
-		t.Fatal("the server process is gone")
-	}
-	if _, err := fmt.Sscan(strings.TrimSpace(lines.Text()), &threads, &procs, &pool, &steps); err != nil {
-		t.Fatal(err)
-	}
+	ask(&threads, &procs, &pool, &steps)
 	return threads, procs, pool, steps
 }
 
