@@ -3,7 +3,6 @@
  * session is not always a miss there: some end the handshake, some crash.
  */
 #include <string.h>
-#include <time.h>
 #include <openssl/asn1.h>
 #include "shim.h"
 
@@ -33,7 +32,7 @@ SSL_SESSION *sc_decode(const unsigned char *der, size_t len)
 
 static int expired(const SSL_SESSION *s)
 {
-    int64_t now = (int64_t)time(NULL);
+    int64_t now = sc_clock();
     int64_t made = sc_session_time(s);
     int64_t life = SSL_SESSION_get_timeout(s);
 

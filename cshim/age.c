@@ -7,7 +7,6 @@
  * lifetime that ends later than max_age after it.
  */
 #include <string.h>
-#include <time.h>
 #include "shim.h"
 
 /* Before the user's appdata: this, and the time in 8 bytes, big endian. */
@@ -66,7 +65,7 @@ int64_t sc_origin(const SSL_SESSION *s)
 
 int sc_outlived(const sc_conn *c, const SSL_SESSION *s)
 {
-    return c->host->max_age > 0 && sc_origin(s) < (int64_t)time(NULL) - c->host->max_age;
+    return c->host->max_age > 0 && sc_origin(s) < sc_clock() - c->host->max_age;
 }
 
 /* data may be part of what the session holds now. */

@@ -10,7 +10,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "shim.h"
 #include "_cgo_export.h"
 
@@ -135,9 +134,10 @@ SSL_SESSION *sc_foreign_get(sc_context *c, SSL *ssl, const unsigned char *id, in
 
 /* ---- remove ---- */
 
+/* Of what libssl removed: where it counts fractions of a second, some of the last one were left. */
 static int past(const sc_session *b)
 {
-    return b->time >= 0 && b->timeout >= 0 && b->time + b->timeout < (int64_t)time(NULL);
+    return b->time >= 0 && b->timeout >= 0 && b->time + b->timeout < sc_clock() + sc_counts_fractions();
 }
 
 static void note_fault(sc_session *b)

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include "shim.h"
 
 /*
@@ -191,7 +190,7 @@ static int obstacle(sc_conn *c, SSL_SESSION *s)
     if (SSL_SESSION_get_protocol_version(s) != TLS1_3_VERSION
         || min > TLS1_3_VERSION || (max != 0 && max < TLS1_3_VERSION))
         return SC_EARLY_WRONG_VERSION;
-    age = (int64_t)time(NULL) - sc_session_time(s);
+    age = sc_clock() - sc_session_time(s);
     if (!SSL_SESSION_is_resumable(s) || !SSL_SESSION_has_ticket(s)
         || age < 0 || age >= (int64_t)SSL_SESSION_get_ticket_lifetime_hint(s)
         || age >= (int64_t)SSL_SESSION_get_timeout(s))

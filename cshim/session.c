@@ -1,5 +1,6 @@
 /* Sessions as Go holds them: one reference, and a snapshot to read. */
 #include <string.h>
+#include <time.h>
 #include "shim.h"
 
 int64_t sc_session_time(const SSL_SESSION *s)
@@ -9,6 +10,26 @@ int64_t sc_session_time(const SSL_SESSION *s)
 #else
     return (int64_t)SSL_SESSION_get_time(s);
 #endif
+}
+
+/*
+ * Since 3.2 libssl notes times with gettimeofday, before that with time, which
+ * reads a clock that the kernel sets once a tick. By that one, up to 10 ms behind,
+ * a session that was just made may come from the future.
+ */
+int64_t sc_clock(void)
+{
+    struct timespec t;
+
+    if (!sc_counts_fractions())
+        return (int64_t)time(NULL);
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec;
+}
+
+int sc_counts_fractions(void)
+{
+    return OpenSSL_version_num() >= 0x30200000L;
 }
 
 void sc_free(void *p)

@@ -90,6 +90,8 @@ int sc_session_set_appdata(sc_session *b, const unsigned char *data, size_t len)
 int sc_session_peer_der(sc_session *b, unsigned char **der);
 void sc_free(void *p);         /* takes memory of OPENSSL_malloc */
 int64_t sc_session_time(const SSL_SESSION *s);
+int64_t sc_clock(void);        /* the seconds that libssl compares times of sessions with */
+int sc_counts_fractions(void); /* whether this libssl counts fractions of them too */
 
 /* ---- contexts (context.c, callbacks.c) ----------------------------------- */
 

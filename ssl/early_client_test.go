@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessioncb/openssl/cshim"
+	"github.com/sessioncb/openssl/internal/chost"
 )
 
 // What the session does not allow is not sent, and what was sent before is not
@@ -37,6 +38,38 @@ func TestEarlyDataTooMuch(t *testing.T) {
 			outcome(t, s, c, true, first > 0)
 		}
 	})
+}
+
+// A session of this very second, which has not begun by time(2): libssl since 3.2
+// reads a clock that is a tick ahead of it.
+func TestEarlyDataAtOnce(t *testing.T) {
+	if cshim.VersionNum() < 0x30200000 {
+		t.Skip("this libssl reads the clock of time(2)")
+	}
+	p := newEarlyPair(t, transports[0].wrap, nil)
+	for tries := 0; ; tries++ {
+		session, err := p.session().Dup()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		now := time.Now().Truncate(time.Second).Add(time.Second)
+		time.Sleep(time.Until(now) - 5*time.Millisecond)
+		for time.Now().Before(now) {
+		}
+		session.use(func(b cshim.Session) { b.SSL_SESSION_set_time(now.Unix()) })
+		s, c := pair(t, p.server, p.client, &ClientOptions{Session: session}, p.wrap)
+		early(t, c, "early")
+		lags := chost.Time().Before(now) // still, and so it did before
+		s.Close()
+		c.Close()
+		if lags {
+			return
+		}
+		if tries == 5 {
+			t.Skip("too slow for a tick")
+		}
+	}
 }
 
 // A client that cannot send early data is told why, nothing was sent, and its

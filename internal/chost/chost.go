@@ -8,6 +8,7 @@ package chost
 #cgo CFLAGS: -std=gnu11 -O1 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror=implicit
 #cgo CFLAGS: -DOPENSSL_API_COMPAT=30000 -DOPENSSL_NO_DEPRECATED
 #cgo LDFLAGS: -lpthread
+#include <time.h>
 #include "chost.h"
 */
 import "C"
@@ -279,6 +280,9 @@ func ErrorIsMine() bool { return C.ch_error_is_mine() == 1 }
 
 // ClearErrors empties the calling thread's error queue.
 func ClearErrors() { C.ch_clear_errors() }
+
+// Time is time(2): what a C program takes for now, up to a tick behind time.Now.
+func Time() time.Time { return time.Unix(int64(C.time(nil)), 0) }
 
 func cBool(b bool) C.int {
 	if b {
