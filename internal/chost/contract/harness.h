@@ -139,6 +139,13 @@ int thread_finishes(rule_thread *t);
 int lock_is_held(report *r, SSL_CTX *ctx);
 void join_lock_probes(report *r);
 
+/*
+ * Whether a flush, and so an eviction, calls remove_cb with the context's lock
+ * held: all of 3.0 and 3.5 do so far, and 3.6.5 does not. It is measured, not
+ * taken from the version: releases may get it by a backport.
+ */
+int removes_under_lock(report *r);
+
 /* The kernel's id of the calling thread. */
 long thread_id(void);
 
