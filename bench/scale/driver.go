@@ -18,7 +18,7 @@ import (
 // keep it from the others.
 func run(ctx context.Context, o *options, out io.Writer) error {
 	results := filepath.Join(o.bench, "results")
-	raw := filepath.Join(results, "raw", "scale")
+	raw := filepath.Join(results, "scale") // in git: a clone that measures one curve keeps the others
 	var failed []string
 	if !o.tables {
 		if err := host.RaiseFiles(); err != nil {
