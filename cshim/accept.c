@@ -39,7 +39,7 @@ static int expired(const SSL_SESSION *s)
     /* Negative and huge values mean "never" to some versions of libssl. */
     if (made <= 0 || made > now + CLOCK_SKEW || life <= 0 || life > LONGEST_LIFE)
         return 1;
-    return made + life < now;
+    return made + life < now + sc_counts_fractions();
 }
 
 static int suits_version(int want, const SSL_SESSION *s)

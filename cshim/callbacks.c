@@ -134,10 +134,9 @@ SSL_SESSION *sc_foreign_get(sc_context *c, SSL *ssl, const unsigned char *id, in
 
 /* ---- remove ---- */
 
-/* Of what libssl removed: where it counts fractions of a second, some of the last one were left. */
 static int past(const sc_session *b)
 {
-    return b->time >= 0 && b->timeout >= 0 && b->time + b->timeout < sc_clock() + sc_counts_fractions();
+    return b->time >= 0 && b->timeout >= 0 && b->time + b->timeout < sc_clock();
 }
 
 static void note_fault(sc_session *b)
@@ -191,8 +190,12 @@ static int reason_for(const sc_record *r, sc_session *b)
     }
     if (past(b))
         return SC_EXPIRED;
+    /*
+     * A lookup removes what is over in TLS 1.2, perhaps by a fraction of a second,
+     * and what anti-replay takes in TLS 1.3.
+     */
     if (own == NULL && r->conn != NULL && sc_hello_offered(r->conn, b))
-        return SC_SINGLE_USE;
+        return b->version < TLS1_3_VERSION ? SC_EXPIRED : SC_SINGLE_USE;
     return SC_EVICTED;
 }
 

@@ -90,8 +90,8 @@ int sc_session_set_appdata(sc_session *b, const unsigned char *data, size_t len)
 int sc_session_peer_der(sc_session *b, unsigned char **der);
 void sc_free(void *p);         /* takes memory of OPENSSL_malloc */
 int64_t sc_session_time(const SSL_SESSION *s);
-int64_t sc_clock(void);        /* the seconds that libssl compares times of sessions with */
-int sc_counts_fractions(void); /* whether this libssl counts fractions of them too */
+int64_t sc_clock(void);        /* now, by the clock that libssl compares times of sessions with */
+int sc_counts_fractions(void); /* 1: to this libssl a session is over as the last second begins */
 
 /* ---- contexts (context.c, callbacks.c) ----------------------------------- */
 

@@ -144,8 +144,13 @@ func TestRemovalReasons(t *testing.T) {
 			}
 		}, []sessioncb.Reason{sessioncb.Expired}},
 		{"a lookup of an expired session", tls.VersionTLS12, func(c *Config) { c.SessionTimeout = time.Second }, func(e env) {
+			over := 2100 * time.Millisecond
+			if cshim.VersionNum() >= 0x30200000 { // counts fractions: over in the same second that it is good in elsewhere
+				time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1100 * time.Millisecond)))
+				over = 1100 * time.Millisecond
+			}
 			leave(visit(e, nil))
-			time.Sleep(2100 * time.Millisecond)
+			time.Sleep(over)
 			offer := e.got.last(e.T)
 			offer.p.SSL_SESSION_set_timeout(1000)
 			s, c := visit(e, offer)
